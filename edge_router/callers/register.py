@@ -17,7 +17,7 @@ from edge_router.engines.fleet.limits import CountedQuestion
 from edge_router.errors import CallerLimited, ModelNotAllowed, UnknownName
 from edge_router.records import dataclass
 from edge_router.registry import nearest
-from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.metering import TokenMeter
 from edge_router.routing.thresholds.purses import Budgets, Purses
 from edge_router.system.paths import Paths
 from edge_router.types import LATEST
@@ -57,7 +57,7 @@ class Visit:
         request: ChatRequest | None = None,
     ) -> None:
         self._allowance, self._usage = allowance, usage
-        self._meter = None if request is None else Meter(request)
+        self._meter = None if request is None else TokenMeter(request)
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +79,7 @@ class Visit:
             self._allowance.end(usage, tokens)
 
 
-def _read(events: Iterator[Event], meter: Meter) -> Iterator[Event]:
+def _read(events: Iterator[Event], meter: TokenMeter) -> Iterator[Event]:
     try:
         for event in events:
             meter.read(event)
@@ -191,4 +191,4 @@ class Callers:
 
 
 def _tokens(request: ChatRequest) -> int:
-    return Meter(request).most().prompt_tokens
+    return TokenMeter(request).most().prompt_tokens

@@ -49,7 +49,7 @@ from edge_router.questions.bounds import Bounds
 from edge_router.questions.result import Answers
 from edge_router.routing.confidence.gate import Gate
 from edge_router.routing.routers.base import Router
-from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.metering import TokenMeter
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.routing.thresholds.spending import Payment
 from edge_router.system.paths import Paths
@@ -244,7 +244,7 @@ class CoreController:
         self._check_open()
         with self.defects.guard("weak model"):
             tokens = self._pool.weak().prepare(request).count
-        return Meter(request).most().prompt_tokens if tokens is None else tokens
+        return TokenMeter(request).most().prompt_tokens if tokens is None else tokens
 
     def embed(self, texts: Sequence[str], model: str, *, truncate: bool = True) -> EmbeddedTexts:
         """A vector of each text, by one of the models that `models` lists with a dimension.

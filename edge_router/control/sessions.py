@@ -20,7 +20,7 @@ from edge_router.config.sections import SessionsConfig
 from edge_router.control.fingerprints import FingerprintedConversation, Fingerprints
 from edge_router.metrics.counters import Gauge
 from edge_router.records import dataclass
-from edge_router.routing.thresholds.metering import BYTES_PER_TOKEN, Meter
+from edge_router.routing.thresholds.metering import BYTES_PER_TOKEN, TokenMeter
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.types import Hold, Tier
 
@@ -336,7 +336,7 @@ class _Listener:
             return
         self.noted = True
         if self._anew:
-            self._turn = replace(self._turn, tokens=Meter(self._request).most().prompt_tokens)
+            self._turn = replace(self._turn, tokens=TokenMeter(self._request).most().prompt_tokens)
         self._sessions.note(self._session, self._turn, anew=self._anew)
 
     def _end(self, end: Finished) -> None:

@@ -35,7 +35,7 @@ from edge_router.errors import (
 from edge_router.ledger import Ledger
 from edge_router.ledger.upgrades import Better, KeptAnswer, Upgrades
 from edge_router.records import dataclass
-from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.metering import TokenMeter
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.types import Cancel, Decision, Reason
 
@@ -241,7 +241,7 @@ class Upgrader:
         record, better = kept.record, kept.better
         try:
             request = read(kept.request)
-            prompt, most = request.messages[-1].text, Meter(request).most()
+            prompt, most = request.messages[-1].text, TokenMeter(request).most()
         except InvalidRequest:
             prompt, most = record.prompt or "", None
         cost = None if self._prices is None or most is None else self._prices.cost(most)

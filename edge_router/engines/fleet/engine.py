@@ -34,7 +34,7 @@ from edge_router.errors import (
     StrongNotConfigured,
     StrongUnreachable,
 )
-from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.metering import TokenMeter
 from edge_router.system.paths import Paths
 from edge_router.types import LATEST, Cancel, Progress
 
@@ -117,7 +117,7 @@ class FleetEngine:
         return self._answer(request)
 
     async def _answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
-        meter = Meter(request)
+        meter = TokenMeter(request)
         course = Course(
             known_first(self._asked(request), request.reader),
             meter.most().prompt_tokens,
@@ -156,7 +156,7 @@ class FleetEngine:
             raise
 
     async def _hedged(
-        self, asked: Candidate, course: Course, request: ChatRequest, meter: Meter
+        self, asked: Candidate, course: Course, request: ChatRequest, meter: TokenMeter
     ) -> AsyncGenerator[Event]:
         """The answer of `asked`, or of a second one that speaks before it. Tells `course` who failed."""
         after_s = self._hedge_s(asked.member)
@@ -193,14 +193,14 @@ class FleetEngine:
         """How long it may be silent before a second one is asked; None: for as long as it likes."""
         return member.first_words.usual_s if self._hedge_after_s is None else self._hedge_after_s
 
-    def _second(self, asked: Candidate, course: Course, meter: Meter) -> Candidate | None:
+    def _second(self, asked: Candidate, course: Course, meter: TokenMeter) -> Candidate | None:
         """Who is asked beside it: another endpoint that works, and is no less than what is wanted."""
         ready = course.beside(asked)
         if not ready or not self._hedging.take():
             return None
         return ready[chosen([each.member.load(meter) for each in ready], self._strategy, self._draw)]
 
-    async def _next(self, course: Course, meter: Meter) -> Candidate:
+    async def _next(self, course: Course, meter: TokenMeter) -> Candidate:
         """The one to ask, once it may be asked. Raises what `Course.over` says where there is none."""
         while True:
             ready = course.ready()

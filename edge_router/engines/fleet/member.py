@@ -14,7 +14,7 @@ from edge_router.engines.fleet.hedging import FirstWords
 from edge_router.engines.fleet.limits import EndpointLimits
 from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.errors import EdgeRouterError, StrongError, StrongRateLimited
-from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.metering import TokenMeter
 
 Failure = TypeVar("Failure", bound=EdgeRouterError)
 
@@ -49,7 +49,7 @@ class Member:
             return EndpointState(self.name, "failing", busy, self.breaker.ready_in or None)
         return EndpointState(self.name, "cooling" if cooling_s else "ready", busy, cooling_s or None)
 
-    def load(self, cost_of: Meter) -> EndpointCandidate:
+    def load(self, cost_of: TokenMeter) -> EndpointCandidate:
         prices = self.endpoint.prices
         cost = None if prices is None else prices.cost(cost_of.most())
         return EndpointCandidate(self.endpoint.limits.weight, self.limits.in_flight, cost)

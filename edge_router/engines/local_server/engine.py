@@ -49,7 +49,7 @@ from edge_router.errors import (
     UnsupportedRequest,
 )
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
-from edge_router.routing.thresholds.metering import MESSAGE_TOKENS, Meter
+from edge_router.routing.thresholds.metering import MESSAGE_TOKENS, TokenMeter
 from edge_router.surfaces.openai.messages import written_messages
 from edge_router.system.paths import Paths
 from edge_router.types import Cancel, Progress
@@ -234,7 +234,7 @@ class LocalServerEngine:
         if self._stale:
             self._refresh()
         _check_images(request.messages)
-        count = Meter(request).most().prompt_tokens + MESSAGE_TOKENS * len(request.messages)
+        count = TokenMeter(request).most().prompt_tokens + MESSAGE_TOKENS * len(request.messages)
         if self._has_room(count):
             return Prompt(request, count)
         self._stale = True  # it may have been started anew, with more
@@ -286,7 +286,7 @@ class LocalServerEngine:
 
     def _ours(self, error: StrongError, request: ChatRequest) -> EdgeRouterError:
         self._stale = True
-        estimate = Meter(request).most().prompt_tokens
+        estimate = TokenMeter(request).most().prompt_tokens
         return ours(error, self.server, self.model_id, prompt=estimate, window=self._model.context)
 
     @property

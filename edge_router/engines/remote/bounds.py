@@ -57,7 +57,7 @@ def check_message(what: str, data: bytes | bytearray) -> None:
         refuse_longer(what, LARGEST_MESSAGE if len(data) > LARGEST_MESSAGE else _LARGEST_PARSED)
 
 
-class Meter:
+class SizeMeter:
     """How much of one answer came so far. `max_tokens` is what the request allows, if it says."""
 
     def __init__(self, max_tokens: int | None) -> None:

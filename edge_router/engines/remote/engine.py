@@ -20,7 +20,7 @@ from edge_router.config.settings import Config
 from edge_router.engines.base import Arriving, Capabilities, Prompt
 from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.background import BackgroundLoop
-from edge_router.engines.remote.bounds import LARGEST_MESSAGE, Meter, check_message, refuse_longer
+from edge_router.engines.remote.bounds import LARGEST_MESSAGE, SizeMeter, check_message, refuse_longer
 from edge_router.engines.remote.deadlines import Deadlines, Watchdog
 from edge_router.engines.remote.dialect import Dialect, OpenAIDialect
 from edge_router.engines.remote.endpoint import Endpoint
@@ -143,7 +143,7 @@ class OpenAIEngine:
         terms, mends = self._terms, 0
         while True:
             body = self._dialect.body(request, self._model, terms)
-            meter = Meter(request.max_tokens)
+            meter = SizeMeter(request.max_tokens)
             try:
                 async for event in self._attempt(client, body, request, translator, deadlines, meter):
                     if not started:
@@ -175,7 +175,7 @@ class OpenAIEngine:
         request: ChatRequest,
         translator: Translator,
         deadlines: Deadlines,
-        meter: Meter,
+        meter: SizeMeter,
     ) -> AsyncGenerator[Event]:
         """One request."""
         reader = AnswerReader(
@@ -221,7 +221,7 @@ class OpenAIEngine:
         reader: AnswerReader,
         translator: Translator,
         deadlines: Deadlines,
-        meter: Meter,
+        meter: SizeMeter,
     ) -> AsyncGenerator[Sequence[Event]]:
         """The events of each chunk up to the end of the body; after [DONE] nothing is an error."""
         clock, drained = asyncio.get_running_loop().time, math.inf

@@ -31,7 +31,7 @@ ANSWER_TOKENS = 4_096  # of an answer whose length nobody bounds
 HIDDEN_TOKENS = 65_536  # thoughts that are counted and not shown
 
 
-class Meter:
+class TokenMeter:
     """One answer's bytes and pieces, added up while it is read."""
 
     def __init__(self, request: ChatRequest) -> None:

@@ -42,7 +42,7 @@ from edge_router.errors import (
 )
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
-from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.metering import TokenMeter
 from edge_router.routing.thresholds.payments import MONTH, Payments, Period, month_end, month_of
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.system.paths import Paths
@@ -77,7 +77,7 @@ class Payment:
 
     def __init__(self, put_down: Sequence[tuple[Spending, int]], request: ChatRequest) -> None:
         """`put_down`: whose money it takes, and the row of each."""
-        self._put_down, self._meter = tuple(put_down), Meter(request)
+        self._put_down, self._meter = tuple(put_down), TokenMeter(request)
         self._lock, self._settled, self._hedged = threading.Lock(), False, tuple[str, ...]()
 
     def metered(
@@ -195,7 +195,7 @@ class Spending:
     def put_down(self, request: ChatRequest, endpoint: str | None = None) -> int:
         """The row of what its answer may cost at most. Raises as `begin`."""
         self._write_rest()
-        meter, spent = Meter(request), self.spent
+        meter, spent = TokenMeter(request), self.spent
         most = self._prices_of(endpoint).cost(meter.most())
         most += self._prices.cost(meter.unheard()) if self._hedges else 0.0
         number: int | None = None

@@ -11,7 +11,7 @@ from edge_router.chat.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from edge_router.engines.remote.bounds import LARGEST_SILENCE, Meter, TooLong
+from edge_router.engines.remote.bounds import LARGEST_SILENCE, SizeMeter, TooLong
 
 MOST_TOKENS = 131_072  # what the largest models write in one answer
 USUAL = 300  # bytes of a chunk
@@ -28,7 +28,7 @@ USUAL = 300  # bytes of a chunk
     ids=["text", "wide text", "thoughts", "refusal"],
 )
 def test_the_longest_answers_of_today_fit(delta):
-    meter = Meter(MOST_TOKENS)
+    meter = SizeMeter(MOST_TOKENS)
     for _ in range(MOST_TOKENS):
         meter.read(USUAL)
         meter.take([delta], USUAL)
@@ -52,14 +52,14 @@ def test_the_longest_answers_of_today_fit(delta):
     ids=lambda delta: str(delta)[:40],
 )
 def test_none_goes_on_for_ever(delta):
-    meter = Meter(None)
+    meter = SizeMeter(None)
     with pytest.raises(TooLong, match="32 MiB"):
         for _ in range(1_000_000):
             meter.take([delta], USUAL)
 
 
 def test_bytes_without_a_token_are_counted_from_the_last_one():
-    meter = Meter(None)
+    meter = SizeMeter(None)
     for _ in range(3):
         meter.read(LARGEST_SILENCE)
         meter.take([TextDelta("x")], 10)
@@ -71,7 +71,7 @@ def test_bytes_without_a_token_are_counted_from_the_last_one():
 
 @pytest.mark.parametrize("max_tokens", [1, 10, 1000])
 def test_past_the_limit_by_pieces_or_by_letters(max_tokens):
-    pieces, letters = Meter(max_tokens), Meter(max_tokens)
+    pieces, letters = SizeMeter(max_tokens), SizeMeter(max_tokens)
     for _ in range(max_tokens + 10):
         pieces.take([TextDelta("word")], USUAL)
     letters.take([TextDelta("x" * 8 * max_tokens)], USUAL)
@@ -84,7 +84,7 @@ def test_past_the_limit_by_pieces_or_by_letters(max_tokens):
 
 @pytest.mark.parametrize("max_tokens", [1, 1000])
 def test_thoughts_past_the_limit_have_more_room_and_an_end(max_tokens):
-    meter, thought = Meter(max_tokens), ReasoningDelta("hm " * 100)
+    meter, thought = SizeMeter(max_tokens), ReasoningDelta("hm " * 100)
     for _ in range(800):
         meter.take([thought], USUAL)
     assert not meter.past_max_tokens
@@ -94,7 +94,7 @@ def test_thoughts_past_the_limit_have_more_room_and_an_end(max_tokens):
 
 
 def test_pieces_that_do_not_show_yet_are_counted_too():
-    meter = Meter(None)
+    meter = SizeMeter(None)
     with pytest.raises(TooLong, match="32 MiB"):
         for _ in range(1_000_000):
             meter.take([], USUAL)
