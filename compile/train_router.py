@@ -28,7 +28,7 @@ from edge_router.compile.training.transfer import By, Transfer, transfer
 from edge_router.errors import MissingExtra
 from edge_router.hub import fetch
 from edge_router.records import dataclass
-from edge_router.routing.evaluation import Evaluation, Metrics, evaluate
+from edge_router.routing.evaluation import Evaluation, RouterMetrics, evaluate
 from edge_router.routing.labels.reading import read_labelled
 from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress
@@ -144,7 +144,7 @@ def measure_router(card: RouterCard, files: Sequence[Path], progress: Progress) 
     from edge_router.routing.routers.onnx import OnnxRouter
 
     scorers = {card.name: OnnxRouter(card).score_texts, "length": LengthRouter().score_texts}
-    groups: dict[str, Mapping[str, Metrics]] = {}
+    groups: dict[str, Mapping[str, RouterMetrics]] = {}
     warnings: list[str] = []
     for file in files:
         with progress.step(f"evaluate on {file.name}"):

@@ -20,7 +20,7 @@ from edge_router.compile.training.card import write_card
 from edge_router.compile.training.scale import Scale, fit_scale
 from edge_router.errors import InvalidData, MissingExtra
 from edge_router.records import dataclass
-from edge_router.routing.evaluation import Metrics, measure
+from edge_router.routing.evaluation import RouterMetrics, measure
 from edge_router.routing.labels.rows import Labelled
 from edge_router.routing.routers import text as texts
 from edge_router.routing.routers.onnx import OnnxRouter
@@ -52,8 +52,8 @@ class Adapted:
     """`before`: the base router on these prompts. `after`: the new one, cross-validated."""
 
     card: RouterCard
-    before: Metrics
-    after: Metrics
+    before: RouterMetrics
+    after: RouterMetrics
 
 
 @dataclass(frozen=True, slots=True)

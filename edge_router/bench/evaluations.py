@@ -53,7 +53,7 @@ def evaluate(
     timed. Raises `InvalidData`, `UnknownName`, `ConfigError`, what loading a router does.
     """
     config, progress = configured(config, settings), progress or SilentProgress()
-    groups: dict[str, Mapping[str, evaluation.Metrics]] = {}
+    groups: dict[str, Mapping[str, evaluation.RouterMetrics]] = {}
     warnings: list[str] = []
     prompts: list[str] = []
     with closing(Pool(config, paths=paths, progress=progress)) as pool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_router.cli.picture import COLOURS, GREY, Mark, Marker, Picture, Polyline, TextMark, below
 from edge_router.records import dataclass
-from edge_router.routing.evaluation import Evaluation, Metrics
+from edge_router.routing.evaluation import Evaluation, RouterMetrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 460, 320, 52, 150
 LINES, LABELS = 6, 7  # of the grid, at most: across, and up
@@ -40,7 +40,7 @@ def chart(title: str, x_name: str, y_name: str, series: Mapping[str, Sequence[Po
 def latency_chart(evaluation: Evaluation, milliseconds: Mapping[str, float]) -> Picture:
     """APGR over the time of a decision: a panel for each benchmark, a point for each router."""
 
-    def points(one: Metrics, time: float) -> list[Point]:
+    def points(one: RouterMetrics, time: float) -> list[Point]:
         return [] if one.apgr is None else [Point(time, one.apgr, one.apgr_low, one.apgr_high)]
 
     axis = "milliseconds per decision (median)"

@@ -27,7 +27,7 @@ CONTROLS = ("random", "oracle")  # computed here; `length` is a router like any 
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class RouterMetrics:
     """Of one router on one set of prompts. Shares and PGR as fractions; None where undefined (see `note`).
 
     `apgr_low` and `apgr_high` bound the 95 % bootstrap interval. `curve` holds (strong share, quality, PGR).
@@ -59,7 +59,7 @@ class Metrics:
 class Evaluation:
     """`groups`: benchmark -> router -> metrics, controls among the routers."""
 
-    groups: Mapping[str, Mapping[str, Metrics]]
+    groups: Mapping[str, Mapping[str, RouterMetrics]]
     warnings: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, dict[str, dict[str, float | int | None]]]:
@@ -90,12 +90,12 @@ def evaluate(
 
 def measure(
     scores: np.ndarray, weak: np.ndarray, strong: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Metrics:
+) -> RouterMetrics:
     """Scores, and the quality of both models' answers, which is finite; all [prompts]."""
     order = np.argsort(-scores, kind="stable")
     gain = (strong - weak)[order]
     ends = _block_ends(scores[order])
-    base = Metrics(n=len(scores), weak_quality=float(weak.mean()), strong_quality=float(strong.mean()))
+    base = RouterMetrics(n=len(scores), weak_quality=float(weak.mean()), strong_quality=float(strong.mean()))
     total = float(gain.sum())
     lost = len(scores) - int(np.isfinite(scores).sum())
     if lost:
@@ -124,7 +124,7 @@ def measure(
 
 def measure_random(
     weak: np.ndarray, strong: np.ndarray, *, runs: int = RANDOM_RUNS, seed: int = 0
-) -> Metrics:
+) -> RouterMetrics:
     """The mean of `runs` random routers; the interval is that of one run: where luck alone may land."""
     rng = np.random.default_rng(seed)
     found = [measure(rng.permutation(len(weak)), weak, strong, resamples=0) for _ in range(max(runs, 2))]
@@ -148,7 +148,7 @@ def measure_random(
     )
 
 
-def _with(base: Metrics, **changes: object) -> Metrics:
+def _with(base: RouterMetrics, **changes: object) -> RouterMetrics:
     from dataclasses import replace
 
     return replace(base, **changes)  # type: ignore[arg-type]

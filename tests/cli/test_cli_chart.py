@@ -9,7 +9,7 @@ from table import each
 
 from edge_router.cli.chart import HEIGHT, LABELS, WIDTH, Point, chart, latency_chart, log_ticks, ticks
 from edge_router.cli.picture import svg
-from edge_router.routing.evaluation import Evaluation, Metrics
+from edge_router.routing.evaluation import Evaluation, RouterMetrics
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -32,7 +32,11 @@ def test_one_point_and_none_at_all_are_pictures_too():
 
 
 def test_a_router_without_a_time_or_an_apgr_has_no_point():
-    found = {"mf": Metrics(9, 0, 1, 0.6), "flat": Metrics(9, 0, 1), "oracle": Metrics(9, 0, 1, 1.0)}
+    found = {
+        "mf": RouterMetrics(9, 0, 1, 0.6),
+        "flat": RouterMetrics(9, 0, 1),
+        "oracle": RouterMetrics(9, 0, 1, 1.0),
+    }
     drawn = ElementTree.fromstring(svg(latency_chart(Evaluation({"one": found}), {"mf": 0.8, "flat": 0.1})))
     assert len(list(drawn.iter(f"{SVG}circle"))) == 1 and not list(drawn.iter(f"{SVG}polyline"))
     assert "mf" in {text.text for text in drawn.iter(f"{SVG}text")}

@@ -145,13 +145,13 @@ def test_calibrate_refuses(cli, tmp_path, monkeypatch, arguments, words):
 def test_train_hands_over_what_was_given(cli, tmp_path, monkeypatch):
     from edge_router.compile import train_router
     from edge_router.compile.training.settings import Kind
-    from edge_router.routing.evaluation import Evaluation, Metrics
+    from edge_router.routing.evaluation import Evaluation, RouterMetrics
 
     seen = []
 
     def train(settings, progress, *, paths):
         seen.append(settings)
-        measured = Evaluation({"one": {"mine": Metrics(10, 0.5, 0.9, apgr=0.7)}})
+        measured = Evaluation({"one": {"mine": RouterMetrics(10, 0.5, 0.9, apgr=0.7)}})
         return SimpleNamespace(card=SimpleNamespace(default_threshold=0.25), evaluation=measured)
 
     monkeypatch.setattr(train_router, "train", train)

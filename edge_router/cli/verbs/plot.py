@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from edge_router.cli.chart import ticks
 from edge_router.cli.picture import COLOURS, Mark, Picture, Polyline, TextMark, below
-from edge_router.routing.evaluation import Evaluation, Metrics
+from edge_router.routing.evaluation import Evaluation, RouterMetrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 420, 300, 48, 140
 STEPS = 4  # of the shares
@@ -17,7 +17,7 @@ def curves(evaluation: Evaluation) -> Picture:
     return below([_panel(group, found) for group, found in evaluation.groups.items()])
 
 
-def _panel(title: str, found: Mapping[str, Metrics]) -> Picture:
+def _panel(title: str, found: Mapping[str, RouterMetrics]) -> Picture:
     shown = {name: metrics.curve for name, metrics in found.items() if metrics.curve}
     values = [quality for curve in shown.values() for _, quality, _ in curve] or [0.0, 1.0]
     low, high = min(values), max(values)
