@@ -31,7 +31,7 @@ class Caller:
     allowance: Allowance | None = None
 
 
-class Names(Protocol):
+class ModelNames(Protocol):
     """The names that the weak and the strong model have of their own."""
 
     @property
@@ -96,7 +96,7 @@ class Callers:
         self,
         config: Config,
         paths: Paths,
-        names: Callable[[], Names],
+        names: Callable[[], ModelNames],
         refused: Callable[[str, str], None] = lambda caller, error: None,
     ) -> None:
         """`names`: those of the models, as they are now. `refused`: who met an error of which name."""
