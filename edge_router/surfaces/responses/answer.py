@@ -10,7 +10,7 @@ from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall
 from edge_router.chat.reply import Reply
 from edge_router.records import dataclass
 from edge_router.surfaces.base import Body, Call, Failure, Head
-from edge_router.surfaces.responses.parse import Options
+from edge_router.surfaces.responses.parse import ResponsesOptions
 from edge_router.surfaces.responses.store import Item, ResponseStore
 from edge_router.surfaces.responses.thoughts import sealed
 
@@ -28,8 +28,8 @@ class ResponsesAnswer:
     head: Head
 
     @property
-    def options(self) -> Options:
-        return cast(Options, self.call.options[OPTIONS])
+    def options(self) -> ResponsesOptions:
+        return cast(ResponsesOptions, self.call.options[OPTIONS])
 
     def id(self, kind: str, index: int) -> str:
         return f"{kind}_{self.head.id}_{index}"

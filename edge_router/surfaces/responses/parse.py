@@ -87,7 +87,7 @@ ENCRYPTED = "reasoning.encrypted_content"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ResponsesOptions:
     """How the answer is to be written, and what stands in it of the request."""
 
     echo: Item  # fields of the answer's body
@@ -99,7 +99,7 @@ class Options:
     encrypted: bool  # thoughts must come back from the client whole
 
 
-def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest, bool, Options]:
+def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest, bool, ResponsesOptions]:
     """The request, whether it is to be streamed, and the rest. Raises `InvalidRequest`."""
     fields, private, keep = _fields(body)
     before = _previous(fields, store)
@@ -118,7 +118,7 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
     text.choice("verbosity", *VERBOSITIES)
     fields.choice("truncation", "auto", "disabled")
     top_logprobs = fields.integer("top_logprobs", low=0, high=20) or 0
-    options = Options(
+    options = ResponsesOptions(
         echo=_echo(fields),
         given=given,
         before=before,
