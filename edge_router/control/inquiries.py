@@ -46,7 +46,7 @@ _MESSAGES = "messages"  # what engines call the state
 
 
 @dataclass
-class Part:
+class InquiryPart:
     """What one model was asked, and what it has said of that so far."""
 
     decision: Decision
@@ -155,7 +155,7 @@ class Inquiries:
         situation: policy.Situation,
         clock: Clock,
         cancel: Cancel,
-    ) -> Generator[Pause, None, Part]:
+    ) -> Generator[Pause, None, InquiryPart]:
         """By the model that was decided on, or by the other one where that can't."""
         cause: EdgeRouterError | None = None
         while True:
@@ -173,11 +173,11 @@ class Inquiries:
 
     def _asked(
         self, request: ChatRequest, decision: Decision, cancel: Cancel
-    ) -> Generator[Pause, None, Part]:
+    ) -> Generator[Pause, None, InquiryPart]:
         """One model asked; what it fails with stands in the part."""
         output = request.output
         assert isinstance(output, QuestionsOutput)
-        part, payment = Part(decision, output.questions), None
+        part, payment = InquiryPart(decision, output.questions), None
         try:
             with self._defects.guard(f"{decision.model} model"):
                 engine = yield from self._ready(decision, request, cancel)
@@ -196,7 +196,7 @@ class Inquiries:
                     payment.settle(part.usage, part.decision.endpoint)
         return part
 
-    def _failed(self, request: ChatRequest, part: Part, clock: Clock) -> EdgeRouterError:
+    def _failed(self, request: ChatRequest, part: InquiryPart, clock: Clock) -> EdgeRouterError:
         """What is to be raised, once it is written down."""
         assert part.error is not None
         clock.stop()
@@ -211,7 +211,7 @@ class Inquiries:
             return InvalidRequest(state, part.error.reason)
         return part.error
 
-    def _written_down(self, request: ChatRequest, part: Part, clock: Clock) -> int | None:
+    def _written_down(self, request: ChatRequest, part: InquiryPart, clock: Clock) -> int | None:
         texts = [message.text for message in request.messages]
         return self._record(
             Record(
@@ -259,7 +259,7 @@ def _kept(weak: Given, reason: Reason) -> Given:
     return replace(weak, decision=replace(weak.decision, reason=reason))
 
 
-def _over(weak: Given, more: Part, place: int, situation: policy.Situation) -> Given:
+def _over(weak: Given, more: InquiryPart, place: int, situation: policy.Situation) -> Given:
     """What the strong model says of a question of which the weak one is unsure; the weak one's own answer
     where the strong one has none."""
     if more.error is None and isinstance(more.events[place], Declined):
