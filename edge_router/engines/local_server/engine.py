@@ -35,7 +35,7 @@ from edge_router.engines.local_server.servers import LocalServer, ServedModel
 from edge_router.engines.remote.dialect import Dialect
 from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.engines.remote.keys import Key, NoKey, find_key
-from edge_router.engines.remote.place import Place, locate
+from edge_router.engines.remote.place import ServerPlace, locate
 from edge_router.engines.worded import by_logprobs
 from edge_router.errors import (
     ConfigError,
@@ -89,7 +89,7 @@ def _port(url: str) -> int:
     return urlsplit(url).port or 80
 
 
-def inspected(config: Config) -> tuple[Place, LocalServer, ServedModel]:
+def inspected(config: Config) -> tuple[ServerPlace, LocalServer, ServedModel]:
     """The configured server and model as they are now; nothing is loaded. Raises what `load` does."""
     asking = _asking(config)
     reached = look(asking)
@@ -107,7 +107,7 @@ def _asking(config: Config) -> ServerAccess:
 _LIKELIEST = 20  # tokens that every server tells beside the one that is taken
 
 
-def located(config: Config) -> Place:
+def located(config: Config) -> ServerPlace:
     """Where the configuration says, or where its model is found.
 
     Raises `ConfigError`, `LocalServerDown`, `ServedModelMissing`.

@@ -18,7 +18,7 @@ from edge_router.engines.local_server.servers import (
     shown_model,
 )
 from edge_router.engines.remote.endpoint import Endpoint
-from edge_router.engines.remote.place import Place, locate
+from edge_router.engines.remote.place import ServerPlace, locate
 from edge_router.engines.remote.questions import Reply, ask
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import Redirected, http_library, open_client
@@ -45,7 +45,7 @@ _QUESTIONS = {
 class ServerAccess:
     """How one server is asked. `key` goes along where it wants one."""
 
-    place: Place
+    place: ServerPlace
     key: str | None = None
 
     @property

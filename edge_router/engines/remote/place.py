@@ -28,7 +28,7 @@ Resolve = Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerPlace:
     """`endpoints`: the ways to one server, each to be tried; their addresses end before /v1 or /api.
 
     `host` is how the user wrote it. Not `here`: a trusted host, to which nothing private is sent.
@@ -39,7 +39,7 @@ class Place:
     here: bool = True
 
 
-def locate(base_url: str, trusted: Collection[str] = (), *, resolve: Resolve | None = None) -> Place:
+def locate(base_url: str, trusted: Collection[str] = (), *, resolve: Resolve | None = None) -> ServerPlace:
     """What a base_url stands for. `resolve` gives a name's addresses; `OSError` where it has none.
 
     Raises `ConfigError` for what is no address, and for one of another machine that nobody has named.
@@ -56,9 +56,9 @@ def locate(base_url: str, trusted: Collection[str] = (), *, resolve: Resolve | N
     else:
         addresses = _resolved(host, resolve or _addresses, base_url)
     if ways := _ways(endpoint, addresses):
-        return Place(ways, name)
+        return ServerPlace(ways, name)
     if {host.lower(), name.lower()} & {each.lower() for each in trusted}:
-        return Place((endpoint,), name, here=False)
+        return ServerPlace((endpoint,), name, here=False)
     elsewhere = next((each for each in addresses if not is_loopback(each)), host)
     means = "" if elsewhere == host else f", which is {elsewhere}"
     reason = (
@@ -88,13 +88,13 @@ def _ways(endpoint: Endpoint, addresses: Sequence[str]) -> tuple[Endpoint, ...]:
     return tuple(replace(endpoint, url=_at(endpoint.url, way)) for way in ways)
 
 
-def _unix(base_url: str) -> Place:
+def _unix(base_url: str) -> ServerPlace:
     path = "/" + base_url.removeprefix(UNIX).lstrip("/")
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigError(KEY, base_url, "is a Unix socket, which this system has not")
     if path == "/":
         raise ConfigError(KEY, base_url, "must be unix: and the path of a socket")
-    return Place((Endpoint("http://localhost", {}, None, (), socket=path),), path)
+    return ServerPlace((Endpoint("http://localhost", {}, None, (), socket=path),), path)
 
 
 def _root(url: str) -> str:
