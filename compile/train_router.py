@@ -16,7 +16,7 @@ from pathlib import Path
 from edge_router.catalog import RouterCard, encoder_card, parse_router_card
 from edge_router.compile.training import learn
 from edge_router.compile.training.card import write_card
-from edge_router.compile.training.pool import Pool, read_pool
+from edge_router.compile.training.pool import LabelPool, read_pool
 from edge_router.compile.training.settings import (
     BASE_ENCODER,
     FineTuning,
@@ -94,7 +94,7 @@ def measure_transfer(
     return transfer(settings, pool, base, encoder, progress, by=by)
 
 
-def _card(settings: TrainSettings, pool: Pool, folder: Path) -> RouterCard:
+def _card(settings: TrainSettings, pool: LabelPool, folder: Path) -> RouterCard:
     """Before anything is measured."""
     encoder = settings.encoder if settings.kind in ("bert", "sw_ranking") else ""
     return RouterCard(
@@ -122,7 +122,7 @@ def _encoder(settings: TrainSettings) -> str:
     return f"{f'{layers} layers' if layers else 'token vectors'} of {settings.base}, frozen"
 
 
-def _threshold(card: RouterCard, pool: Pool, strong_share: float) -> float:
+def _threshold(card: RouterCard, pool: LabelPool, strong_share: float) -> float:
     """What sends `strong_share` of the validation rows to the strong model, by the graph's own scores."""
     from edge_router.routing.routers.onnx import OnnxRouter
     from edge_router.routing.thresholds.calibration import choose_threshold

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_router.compile.router.head import LIMIT
-from edge_router.compile.training.pool import Pool
+from edge_router.compile.training.pool import LabelPool
 from edge_router.records import dataclass
 
 
@@ -45,7 +45,7 @@ class Factors:
 
 
 def fit_factors(
-    pool: Pool, embeddings: np.ndarray, surface: np.ndarray, *, rank: int, ridge: float, own_ridge: float
+    pool: LabelPool, embeddings: np.ndarray, surface: np.ndarray, *, rank: int, ridge: float, own_ridge: float
 ) -> Factors:
     """`embeddings` float [prompts, hidden] of length 1, `surface` float [prompts, features], standardised.
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from edge_router.compile.training.embed import pad
 from edge_router.compile.training.encoder import Encoder
-from edge_router.compile.training.pool import Pool
+from edge_router.compile.training.pool import LabelPool
 from edge_router.compile.training.settings import FineTuning
 from edge_router.types import Progress
 
@@ -47,7 +47,7 @@ class TrainableHead(nn.Module):  # type: ignore[misc]
 def fine_tune(
     encoder: Encoder,
     rows: Sequence[list[int]],
-    pool: Pool,
+    pool: LabelPool,
     surface: np.ndarray,
     settings: FineTuning,
     *,
@@ -93,7 +93,7 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return ((each * known).sum(1) / known.sum(1).clamp(min=1)).mean()
 
 
-def _logits(pool: Pool, subset: np.ndarray, count: int) -> torch.Tensor:
+def _logits(pool: LabelPool, subset: np.ndarray, count: int) -> torch.Tensor:
     """Where the intercepts begin: the logit of each model's mean on each subset, [subsets, models]."""
     start = torch.zeros(count, len(pool.models))
     for s in range(count):

@@ -6,20 +6,20 @@ import numpy as np
 
 from edge_router.compile.router.graph import FactorHead, Surface
 from edge_router.compile.training.factors import Factors, Scaling, fit_factors
-from edge_router.compile.training.pool import Pool
+from edge_router.compile.training.pool import LabelPool
 from edge_router.compile.training.scale import fit_scale, win_rates
 from edge_router.compile.training.settings import HeadSettings
 from edge_router.routing.routers import text as texts
 
 
-def surface_of(pool: Pool, names: tuple[str, ...]) -> tuple[np.ndarray, Scaling]:
+def surface_of(pool: LabelPool, names: tuple[str, ...]) -> tuple[np.ndarray, Scaling]:
     """Standardised features float64 [prompts, features], and how they were standardised."""
     features = np.array([texts.surface(prompt, names) for prompt in pool.prompts], np.float64)
     scaling = Scaling.of(features)
     return scaling.apply(features), scaling
 
 
-def fit(pool: Pool, embeddings: np.ndarray, features: np.ndarray, settings: HeadSettings) -> Factors:
+def fit(pool: LabelPool, embeddings: np.ndarray, features: np.ndarray, settings: HeadSettings) -> Factors:
     """On the rows that are not kept for validation."""
     rows = ~pool.validation
     return fit_factors(
@@ -34,7 +34,7 @@ def fit(pool: Pool, embeddings: np.ndarray, features: np.ndarray, settings: Head
 
 def scaled_head(
     factors: Factors,
-    pool: Pool,
+    pool: LabelPool,
     embeddings: np.ndarray,
     features: np.ndarray,
     names: tuple[str, ...],

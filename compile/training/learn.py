@@ -13,7 +13,7 @@ from edge_router.compile.router.ranking import Ranking, build_ranking
 from edge_router.compile.training import head as heads
 from edge_router.compile.training import static
 from edge_router.compile.training.factors import centred
-from edge_router.compile.training.pool import Pool
+from edge_router.compile.training.pool import LabelPool
 from edge_router.compile.training.scale import fit_scale, win_rates
 from edge_router.compile.training.settings import TrainSettings
 from edge_router.errors import InvalidRouter
@@ -24,7 +24,7 @@ _ALIKE = 0.95  # the cosine of an embedding in int8 and in float32; another enco
 _SAMPLE = 8  # prompts that are looked at
 
 
-def learn(settings: TrainSettings, pool: Pool, base: Path, file: Path, progress: Progress) -> None:
+def learn(settings: TrainSettings, pool: LabelPool, base: Path, file: Path, progress: Progress) -> None:
     """Write the graph of a router whose encoder, or the lower part of it, comes from the folder `base`."""
     from edge_router.compile.training.embed import tokenize
     from edge_router.compile.training.encoder import load_shape
@@ -46,7 +46,7 @@ def learn(settings: TrainSettings, pool: Pool, base: Path, file: Path, progress:
     build_router(arrays, head, spec, file, settings.precision)
 
 
-def check_encoder(settings: TrainSettings, pool: Pool, base: Path, encoder: RouterCard) -> None:
+def check_encoder(settings: TrainSettings, pool: LabelPool, base: Path, encoder: RouterCard) -> None:
     """That `encoder` runs the layers that a `bert` goes on from. Raises `InvalidRouter`."""
     from edge_router.compile.training.embed import embed, tokenize
     from edge_router.compile.training.encoder import load_encoder
@@ -63,7 +63,7 @@ def check_encoder(settings: TrainSettings, pool: Pool, base: Path, encoder: Rout
 
 
 def learn_ranking(
-    settings: TrainSettings, pool: Pool, encoder: RouterCard, file: Path, progress: Progress
+    settings: TrainSettings, pool: LabelPool, encoder: RouterCard, file: Path, progress: Progress
 ) -> None:
     """Write the graph of a ranking: the references are the pool's prompts, as that router embeds them.
 
@@ -79,7 +79,7 @@ def learn_ranking(
     build_ranking(ranking, settings.cut, file, settings.precision)
 
 
-def fit_ranking(pool: Pool, embeddings: np.ndarray, dimensions: int) -> Ranking:
+def fit_ranking(pool: LabelPool, embeddings: np.ndarray, dimensions: int) -> Ranking:
     """The references: every prompt that a weak and a strong model answered."""
     wins = win_rates(pool, ties=0.5)
     kept = np.flatnonzero(np.isfinite(wins))
@@ -93,7 +93,7 @@ def fit_ranking(pool: Pool, embeddings: np.ndarray, dimensions: int) -> Ranking:
     )
 
 
-def run(router: OnnxRouter, pool: Pool, progress: Progress) -> np.ndarray:
+def run(router: OnnxRouter, pool: LabelPool, progress: Progress) -> np.ndarray:
     """The pool's embeddings as that router's own graph makes them."""
     found = []
     with progress.step("embed", total=len(pool), unit="prompts") as step:
@@ -105,7 +105,7 @@ def run(router: OnnxRouter, pool: Pool, progress: Progress) -> np.ndarray:
 
 def encode(
     settings: TrainSettings,
-    pool: Pool,
+    pool: LabelPool,
     base: Path,
     rows: list[list[int]],
     features: np.ndarray,

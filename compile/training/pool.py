@@ -23,7 +23,7 @@ _SPLIT, _LICENCE = "split", "licence"
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class LabelPool:
     """`labels` float32 [prompts, models], 0..1, NaN where a model did not answer."""
 
     prompts: tuple[str, ...]
@@ -37,10 +37,10 @@ class Pool:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def take(self, rows: np.ndarray) -> Pool:
+    def take(self, rows: np.ndarray) -> LabelPool:
         """`rows`: indices or a mask."""
         kept = np.arange(len(self))[rows]
-        return Pool(
+        return LabelPool(
             tuple(self.prompts[i] for i in kept),
             self.sources[kept],
             self.subsets[kept],
@@ -60,7 +60,7 @@ class Pool:
         return f"{len(self)} prompts answered by {len(self.models)} models: {', '.join(parts)}"
 
 
-def read_pool(file: Path) -> Pool:
+def read_pool(file: Path) -> LabelPool:
     """Raises `InvalidData` naming the column or row at fault, `MissingExtra` without pyarrow."""
     columns = _columns(file)
     scores = [_scores(text, row, file) for row, text in enumerate(columns["scores"])]
@@ -78,7 +78,7 @@ def read_pool(file: Path) -> Pool:
     subsets = np.array([f"{a}/{b}" for a, b in zip(sources, columns["subset"], strict=True)], dtype=np.str_)
     split = np.array([value == "val" for value in columns[_SPLIT]], dtype=bool)
     licences = np.array(columns[_LICENCE], dtype=np.str_)
-    return Pool(tuple(columns["prompt"]), sources, subsets, tuple(models), labels, split, licences)
+    return LabelPool(tuple(columns["prompt"]), sources, subsets, tuple(models), labels, split, licences)
 
 
 def _columns(file: Path) -> dict[str, list[Any]]:

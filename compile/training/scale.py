@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_router.compile.training.pool import Pool
+from edge_router.compile.training.pool import LabelPool
 from edge_router.records import dataclass
 
 _STEPS = 50
@@ -22,7 +22,7 @@ class Scale:
         return np.asarray(1 / (1 + np.exp(-(self.slope * raw + self.intercept))))
 
 
-def win_rates(pool: Pool, *, ties: float = 0.0) -> np.ndarray:
+def win_rates(pool: LabelPool, *, ties: float = 0.0) -> np.ndarray:
     """Of every prompt: over all pairs of a weak and a strong model, how often the strong answer is better.
 
     `ties`: what a pair of equally good answers counts.
@@ -42,7 +42,7 @@ def win_rates(pool: Pool, *, ties: float = 0.0) -> np.ndarray:
     return rates
 
 
-def tiers(pool: Pool, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def tiers(pool: LabelPool, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the weak and of the strong models among those that answered `rows`."""
     labels = pool.labels[rows]
     counts = np.isfinite(labels).sum(axis=0)

@@ -19,7 +19,7 @@ from edge_router.compile.training import head as heads
 from edge_router.compile.training import static
 from edge_router.compile.training.factors import Scaling
 from edge_router.compile.training.learn import encode, fit_ranking, run
-from edge_router.compile.training.pool import Pool
+from edge_router.compile.training.pool import LabelPool
 from edge_router.compile.training.scale import tiers
 from edge_router.compile.training.settings import TrainSettings
 from edge_router.errors import InvalidData
@@ -57,7 +57,7 @@ class Transfer:
 
 def transfer(
     settings: TrainSettings,
-    pool: Pool,
+    pool: LabelPool,
     base: Path,
     encoder: RouterCard | None,
     progress: Progress,
@@ -85,7 +85,7 @@ def transfer(
 
 
 def _fit(
-    settings: TrainSettings, pool: Pool, base: Path, encoder: RouterCard | None, progress: Progress
+    settings: TrainSettings, pool: LabelPool, base: Path, encoder: RouterCard | None, progress: Progress
 ) -> Fit:
     from edge_router.compile.training.embed import tokenize
 
@@ -115,7 +115,7 @@ def _fit(
     return fit
 
 
-def _measured(pool: Pool, raw: np.ndarray, rows: np.ndarray) -> Transfer:
+def _measured(pool: LabelPool, raw: np.ndarray, rows: np.ndarray) -> Transfer:
     weak, strong = tiers(pool, np.flatnonzero(pool.sources == pool.sources[rows[0]]))
     scores = pool.labels.astype(np.float64)
     both = np.stack([_mean(scores[:, weak]), _mean(scores[:, strong])])

@@ -10,27 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.compile.training.factors import Scaling, centred, fit_factors
-from edge_router.compile.training.pool import Pool, read_pool
+from edge_router.compile.training.pool import LabelPool, read_pool
 from edge_router.compile.training.scale import fit_scale, tiers, win_rates
 
 
 @pytest.fixture
-def pool(pool_file: Path) -> Pool:
+def pool(pool_file: Path) -> LabelPool:
     return read_pool(pool_file)
 
 
-def hardness(pool: Pool) -> np.ndarray:
+def hardness(pool: LabelPool) -> np.ndarray:
     return np.array(["hard" in prompt for prompt in pool.prompts], np.float64)
 
 
-def embeddings(pool: Pool, hidden: int = 8) -> np.ndarray:
+def embeddings(pool: LabelPool, hidden: int = 8) -> np.ndarray:
     """Noise in every direction but the first, which says whether the prompt is hard."""
     found = np.random.default_rng(0).normal(0, 0.1, (len(pool), hidden))
     found[:, 0] = hardness(pool) - 0.5
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def test_the_average_model_fails_on_what_is_hard(pool: Pool) -> None:
+def test_the_average_model_fails_on_what_is_hard(pool: LabelPool) -> None:
     x = embeddings(pool)
     factors = fit_factors(pool, x, np.zeros((len(pool), 1)), rank=4, ridge=10, own_ridge=100)
     vector, surface = factors.average()
@@ -43,26 +43,26 @@ def test_the_average_model_fails_on_what_is_hard(pool: Pool) -> None:
     assert slopes["first/fair"] < slopes["first/good"] - 0.1
 
 
-def test_surface_features_are_learnt_too(pool: Pool) -> None:
+def test_surface_features_are_learnt_too(pool: LabelPool) -> None:
     features = (hardness(pool) * 2 - 1)[:, None]
     factors = fit_factors(pool, np.full((len(pool), 4), 0.5), features, rank=2, ridge=10, own_ridge=100)
     assert factors.average()[1][0] < -0.1
 
 
-def test_more_ridge_means_smaller_weights(pool: Pool) -> None:
+def test_more_ridge_means_smaller_weights(pool: LabelPool) -> None:
     x, none = embeddings(pool), np.zeros((len(pool), 1))
     fits = [fit_factors(pool, x, none, rank=4, ridge=r, own_ridge=r) for r in (1, 100, 10000)]
     sizes = [np.linalg.norm(fit.projection @ fit.average()[0]) for fit in fits]
     assert sizes[0] > sizes[1] > sizes[2]
 
 
-def test_the_rank_bounds_the_factors(pool: Pool) -> None:
+def test_the_rank_bounds_the_factors(pool: LabelPool) -> None:
     factors = fit_factors(pool, embeddings(pool), np.zeros((len(pool), 1)), rank=2, ridge=1, own_ridge=1)
     assert factors.projection.shape == (8, 2)
     assert factors.vectors.shape == (6, 2)
 
 
-def test_centring_leaves_no_mean_in_any_subset(pool: Pool) -> None:
+def test_centring_leaves_no_mean_in_any_subset(pool: LabelPool) -> None:
     found = centred(pool.labels, pool.subsets)
     for subset in np.unique(pool.subsets):
         block = found[pool.subsets == subset]
@@ -76,7 +76,7 @@ def test_standardised_features_are_clipped() -> None:
     assert scaling.apply(np.array([[1.0], [1e9]])).tolist() == [[0.0], [3.0]]
 
 
-def test_tiers_and_win_rates(pool: Pool) -> None:
+def test_tiers_and_win_rates(pool: LabelPool) -> None:
     rows = np.flatnonzero(pool.sources == "first")
     weak, strong = tiers(pool, rows)
     assert [pool.models[i] for i in strong] == ["first/good"]
