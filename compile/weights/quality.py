@@ -28,7 +28,7 @@ from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class FormatQuality:
     """`divergence` is KL(unquantized, quantized) in nats a token; `agreement` of the most probable token."""
 
     quantizer: str
@@ -40,7 +40,7 @@ class Quality:
 
 def compare(
     original: WeightsReader, others: Sequence[tuple[str, WeightsReader]], sequences: Sequence[Sequence[int]]
-) -> list[Quality]:
+) -> list[FormatQuality]:
     """The unquantized model first, then each of `others` against it."""
     base = Reference(original)
     models = [("unquantized", base), *((name, Reference(reader)) for name, reader in others)]
@@ -53,7 +53,7 @@ def compare(
     count = sum(len(tokens) for tokens in sequences)
     predicted = count - len(sequences)  # the first token of a text is not predicted
     return [
-        Quality(name, count, float(np.exp(loss / predicted)), divergence / count, agreeing / count)
+        FormatQuality(name, count, float(np.exp(loss / predicted)), divergence / count, agreeing / count)
         for (name, _), (loss, divergence, agreeing) in zip(models, sums.tolist(), strict=True)
     ]
 
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _report(found: Sequence[Quality], *, as_json: bool) -> str:
+def _report(found: Sequence[FormatQuality], *, as_json: bool) -> str:
     if as_json:
         return json.dumps([asdict(quality) for quality in found]) + "\n"
     lines = [f"{'quantizer':<14}{'perplexity':>12}{'KL':>10}{'top-1':>10}   over {found[0].tokens} tokens"]

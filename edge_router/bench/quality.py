@@ -34,7 +34,7 @@ _NUMBERING = re.compile(r"^\s*(?:\d+[.):]|[-*•])\s*", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class AnswerQuality:
     """Counts: of `answers` to everyday prompts, and of `asked` questions that have one right answer.
 
     `ended`: by the model itself, within `LONGEST` tokens; `looping`: see `is_looping`; `away`: looping, or
@@ -101,7 +101,7 @@ def measure(
     sampling: SamplingParams | None = None,
     at_once: int = 1,
     progress: Progress | None = None,
-) -> tuple[Quality, list[Said]]:
+) -> tuple[AnswerQuality, list[Said]]:
     """Every prompt and question with each seed, `at_once` of them together; the answers to the prompts too.
 
     `sampling` leaves to the model's own defaults what it does not say. Raises what the engine raises.
@@ -124,7 +124,7 @@ def measure(
     answers, replies = found[: len(seeds) * len(prompts)], found[len(seeds) * len(prompts) :]
     asked = [question for _ in seeds for question in questions]
     right = sum(is_right(said.text, question) for said, question in zip(replies, asked, strict=True))
-    return Quality(
+    return AnswerQuality(
         name=name,
         answers=len(answers),
         ended=sum(said.ended and said.tokens <= LONGEST for said in answers),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
-from edge_router.bench.quality import BRIEF, FAR, LONGEST, Quality, is_looping, is_right, measure
+from edge_router.bench.quality import BRIEF, FAR, LONGEST, AnswerQuality, is_looping, is_right, measure
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import Prompt
@@ -90,7 +90,7 @@ def test_what_is_counted(at_once):
         at_once=at_once,
     )
     mean = (LONGEST + 30 + 30 + FAR + LONGEST + 1) / 5
-    assert found == Quality("mine", 10, ended=4, looping=4, away=6, asked=4, right=2, tokens=mean)
+    assert found == AnswerQuality("mine", 10, ended=4, looping=4, away=6, asked=4, right=2, tokens=mean)
     assert [said.prompt for said in answers] == ["a", "b", "c", "d", "e"] * 2
     asked = {(r.messages[0].text, r.sampling.seed, r.max_tokens) for r in model.asked}
     assert asked == {(text, seed, FAR) for text in "abcde" for seed in (5, 6)} | {

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edge_router.bench.quality import FIRST_SEED, Quality
+from edge_router.bench.quality import FIRST_SEED, AnswerQuality
 from edge_router.cli.verbs import bench_quality
 
 
@@ -26,7 +26,7 @@ def test_the_verb_measures_each_side_and_prints_a_row_for_it(cli, monkeypatch):
 
     def fake(engine, name, *, seeds, at_once, progress):
         seen.append((name, list(seeds), at_once))
-        return Quality(name, 48, 47, 0, 1, 120, 80, 60.4), []
+        return AnswerQuality(name, 48, 47, 0, 1, 120, 80, 60.4), []
 
     class Models:
         def __init__(self, config):

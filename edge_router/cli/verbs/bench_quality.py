@@ -13,7 +13,7 @@ from edge_router.cli.session import Session, weak_title
 from edge_router.config.settings import Config
 
 if TYPE_CHECKING:
-    from edge_router.bench.quality import Quality
+    from edge_router.bench.quality import AnswerQuality
 
 AT_ONCE = 8  # answers, which every library of ours can make together
 CONTEXT = 1024  # tokens: prompts and answers are short
@@ -38,7 +38,7 @@ def quality(
     from edge_router.bench.quality import FIRST_SEED, measure
 
     config = _batched(session.config())
-    rows: list[Quality] = []
+    rows: list[AnswerQuality] = []
     for name, settings in _sides(config, against or ()):
         make_ready(session, settings, yes=yes)
         with closing(session.pool(settings)) as models:
@@ -86,7 +86,7 @@ def _sides(config: Config, against: list[str] | tuple[()]) -> list[tuple[str, Co
     return sides
 
 
-def _row(row: Quality) -> tuple[str, ...]:
+def _row(row: AnswerQuality) -> tuple[str, ...]:
     parts = (row.ended, row.looping, row.away)
     shares = (f"{part} of {row.answers}" for part in parts)
     return (row.name, *shares, f"{row.right} of {row.asked}", f"{row.tokens:.0f}")
