@@ -14,7 +14,7 @@ from edge_router import plugins
 from edge_router.errors import DuplicateName
 from edge_router.server.reply import json_reply
 from edge_router.surfaces import surfaces
-from edge_router.surfaces.base import Failure, Query, Restating, Surface
+from edge_router.surfaces.base import Failure, Restating, Surface, SurfaceQuery
 from edge_router.surfaces.openai.surface import OpenAIChat
 
 REQUEST_ID = "edge_router.request_id"  # of a scope: by which the log names what the client was answered
@@ -33,7 +33,7 @@ class Protocols:
         self._default = OpenAIChat()  # where a path says nothing
         self.all = tuple(spoken)
         self.chats: dict[str, Surface] = {}
-        self.queries: dict[str, list[Query]] = {}
+        self.queries: dict[str, list[SurfaceQuery]] = {}
         for surface in self.all:
             for path in surface.paths:
                 if path in self.chats:

@@ -116,7 +116,7 @@ class Surface(Protocol):
         ...
 
     @property
-    def queries(self) -> tuple[Query, ...]:
+    def queries(self) -> tuple[SurfaceQuery, ...]:
         """What else it answers."""
         ...
 
@@ -189,7 +189,7 @@ class SurfaceHost(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class SurfaceQuery:
     """A question that is answered at once, in one body. `answer` gets the body and the host; for GET the
     parameters behind the path's "?", as text, are the body.
 

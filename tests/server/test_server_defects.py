@@ -13,7 +13,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.reply import Reply
 from edge_router.chat.request import ChatRequest
 from edge_router.server.protocols import Protocols
-from edge_router.surfaces.base import Body, Call, Errand, Failure, Head, Query
+from edge_router.surfaces.base import Body, Call, Errand, Failure, Head, SurfaceQuery
 
 ASKED = {"say": "a hard question about my diary"}
 
@@ -25,7 +25,7 @@ class Shaky:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.queries = (Query("POST", "/shake/it", lambda body, host: self._came("query", {})),)
+        self.queries = (SurfaceQuery("POST", "/shake/it", lambda body, host: self._came("query", {})),)
 
     def _came(self, where: str, value: Any) -> Any:
         if where == self.where:

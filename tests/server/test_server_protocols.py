@@ -16,7 +16,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import DuplicateName, GenerationFailed
 from edge_router.server.protocols import Protocols
-from edge_router.surfaces.base import Body, Call, Failure, Head, Query, SurfaceHost
+from edge_router.surfaces.base import Body, Call, Failure, Head, SurfaceHost, SurfaceQuery
 
 HI = [{"role": "user", "content": "hi"}]
 # Of each: its path, a body, and where the answer's text stands in a whole reply.
@@ -128,7 +128,7 @@ class Shouting:
     """A protocol of another package."""
 
     name, paths, media_type = "shouting", ("/shout",), "text/plain"
-    queries = (Query("GET", "/shout/names", lambda body, host: {"names": len(host.models())}),)
+    queries = (SurfaceQuery("GET", "/shout/names", lambda body, host: {"names": len(host.models())}),)
 
     def parse(self, path: str, body: Mapping[str, object]) -> Call:
         said = (Message("user", str(body["say"])),)

@@ -9,7 +9,7 @@ from edge_router.chat.model import ModelInfo
 from edge_router.errors import UnknownModel
 from edge_router.parsing.fields import Fields, plain_object
 from edge_router.surfaces.anthropic.parse import read_request
-from edge_router.surfaces.base import Body, Query, SurfaceHost
+from edge_router.surfaces.base import Body, SurfaceHost, SurfaceQuery
 
 VERSION_HEADER = "anthropic-version"
 
@@ -54,7 +54,7 @@ def _described(model: ModelInfo) -> Body:
 
 
 QUERIES = (
-    Query("POST", "/v1/messages/count_tokens", _count_tokens),
-    Query("GET", "/v1/models", _models, VERSION_HEADER),
-    Query("GET", "/v1/models/{model:path}", _model, VERSION_HEADER),
+    SurfaceQuery("POST", "/v1/messages/count_tokens", _count_tokens),
+    SurfaceQuery("GET", "/v1/models", _models, VERSION_HEADER),
+    SurfaceQuery("GET", "/v1/models/{model:path}", _model, VERSION_HEADER),
 )

@@ -2,7 +2,7 @@
 
 What the server does for it: it takes the key as `x-api-key` too, whatever `anthropic-version` and
 `anthropic-beta` say, and query strings (`?beta=true`). GET /v1/models is OpenAI's but for requests with the
-header `anthropic-version` (`Query.header`). Where it knows a request's id, it says so in the header
+header `anthropic-version` (`SurfaceQuery.header`). Where it knows a request's id, it says so in the header
 `request-id`, and bodies of errors repeat it.
 """
 
@@ -14,7 +14,7 @@ from edge_router.chat.reply import Reply
 from edge_router.surfaces.anthropic import encode
 from edge_router.surfaces.anthropic.parse import NAME, parse
 from edge_router.surfaces.anthropic.queries import QUERIES
-from edge_router.surfaces.base import Body, Call, Failure, Head, Query
+from edge_router.surfaces.base import Body, Call, Failure, Head, SurfaceQuery
 
 
 class AnthropicMessages:
@@ -23,7 +23,7 @@ class AnthropicMessages:
     name = NAME
     paths = ("/v1/messages",)
     media_type = "text/event-stream"
-    queries: tuple[Query, ...] = QUERIES
+    queries: tuple[SurfaceQuery, ...] = QUERIES
 
     def parse(self, path: str, body: Mapping[str, object]) -> Call:
         return parse(body)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_router.surfaces.base import Body, Failure, Query, QuestionsCall
+from edge_router.surfaces.base import Body, Failure, QuestionsCall, SurfaceQuery
 from edge_router.surfaces.decisions import encode
 from edge_router.surfaces.decisions.parse_openai import parse as parse_decisions
 from edge_router.surfaces.decisions.parse_systemone import REQUEST_PART
@@ -24,7 +24,7 @@ class SystemOne:
     name = "typesafe-systemone"
     paths = ("/v1/systemone",)
     media_type = "application/json"
-    queries: tuple[Query, ...] = ()
+    queries: tuple[SurfaceQuery, ...] = ()
     files_beside = REQUEST_PART
 
     def parse(self, path: str, body: Mapping[str, object]) -> QuestionsCall:
@@ -46,7 +46,7 @@ class Decisions:
     name = "openai-decisions"
     paths = ("/v1/decisions",)
     media_type = "application/json"
-    queries: tuple[Query, ...] = ()
+    queries: tuple[SurfaceQuery, ...] = ()
 
     def parse(self, path: str, body: Mapping[str, object]) -> QuestionsCall:
         return QuestionsCall(parse_decisions(body), encode.decisions)

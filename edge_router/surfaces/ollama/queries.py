@@ -10,7 +10,7 @@ from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import Need
 from edge_router.errors import InvalidRequest, UnknownModel, clipped
 from edge_router.parsing.fields import Fields, plain_object
-from edge_router.surfaces.base import Body, Query, SurfaceHost
+from edge_router.surfaces.base import Body, SurfaceHost, SurfaceQuery
 from edge_router.surfaces.limits import MAX_TOKENS
 from edge_router.surfaces.ollama.encode import date, nanoseconds
 from edge_router.surfaces.ollama.parse import read_name
@@ -30,16 +30,16 @@ _CAPABILITIES = (
 )
 
 
-def queries(clock: Callable[[], float]) -> tuple[Query, ...]:
+def queries(clock: Callable[[], float]) -> tuple[SurfaceQuery, ...]:
     """`clock`: seconds since 1970."""
     return (
-        Query("GET", "/api/version", lambda body, host: {"version": VERSION}),
-        Query("GET", "/api/tags", _tags),
-        Query("GET", "/api/ps", _ps),
-        Query("POST", "/api/show", _show),
-        Query("POST", "/api/pull", _pull),
-        Query("POST", "/api/embed", partial(_embed, clock)),
-        Query("POST", "/api/embeddings", _embeddings),
+        SurfaceQuery("GET", "/api/version", lambda body, host: {"version": VERSION}),
+        SurfaceQuery("GET", "/api/tags", _tags),
+        SurfaceQuery("GET", "/api/ps", _ps),
+        SurfaceQuery("POST", "/api/show", _show),
+        SurfaceQuery("POST", "/api/pull", _pull),
+        SurfaceQuery("POST", "/api/embed", partial(_embed, clock)),
+        SurfaceQuery("POST", "/api/embeddings", _embeddings),
     )
 
 

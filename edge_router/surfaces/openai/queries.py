@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import Need
 from edge_router.parsing.fields import Fields, plain_object
-from edge_router.surfaces.base import Body, Query, SurfaceHost
+from edge_router.surfaces.base import Body, SurfaceHost, SurfaceQuery
 from edge_router.surfaces.vectors import embed, texts
 
 _FORMATS = ("float", "base64")  # the latter: float32, little-endian
@@ -82,7 +82,7 @@ def _vectors(body: Mapping[str, object], host: SurfaceHost) -> Body:
 
 
 QUERIES = (
-    Query("GET", "/v1/models", _listed),
-    Query("GET", "/v1/models/{model:path}", _one),
-    Query("POST", "/v1/embeddings", _vectors),
+    SurfaceQuery("GET", "/v1/models", _listed),
+    SurfaceQuery("GET", "/v1/models/{model:path}", _one),
+    SurfaceQuery("POST", "/v1/embeddings", _vectors),
 )

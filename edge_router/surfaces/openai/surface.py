@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from edge_router.chat.reply import Reply
 from edge_router.surfaces import wire
-from edge_router.surfaces.base import Body, Call, Failure, Head, Query
+from edge_router.surfaces.base import Body, Call, Failure, Head, SurfaceQuery
 from edge_router.surfaces.openai.encode import ChatEncoder, CompletionEncoder, error_body, whole_text
 from edge_router.surfaces.openai.parse import INCLUDE_USAGE, parse_chat, parse_completion
 from edge_router.surfaces.openai.queries import QUERIES
@@ -20,7 +20,7 @@ class OpenAIChat:
     name = "openai-chat"
     paths = ("/v1/chat/completions",)
     media_type = "text/event-stream"
-    queries: tuple[Query, ...] = QUERIES
+    queries: tuple[SurfaceQuery, ...] = QUERIES
 
     def parse(self, path: str, body: Mapping[str, object]) -> Call:
         return parse_chat(body)
@@ -44,7 +44,7 @@ class OpenAICompletions:
     name = "openai-completions"
     paths = ("/v1/completions",)
     media_type = "text/event-stream"
-    queries: tuple[Query, ...] = ()
+    queries: tuple[SurfaceQuery, ...] = ()
 
     def parse(self, path: str, body: Mapping[str, object]) -> Call:
         return parse_completion(body)

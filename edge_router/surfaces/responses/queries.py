@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from edge_router.errors import InvalidRequest, UnknownResponse
 from edge_router.parsing.fields import Fields
 from edge_router.records import dataclass
-from edge_router.surfaces.base import Body, Query, SurfaceHost
+from edge_router.surfaces.base import Body, SurfaceHost, SurfaceQuery
 from edge_router.surfaces.responses.parse import parse
 from edge_router.surfaces.responses.store import Item, Kept, ResponseStore
 
@@ -22,12 +22,12 @@ class Queries:
 
     store: ResponseStore
 
-    def all(self) -> tuple[Query, ...]:
+    def all(self) -> tuple[SurfaceQuery, ...]:
         return (
-            Query("POST", PATH + "/input_tokens", self._input_tokens),
-            Query("GET", _ONE, self._retrieve),
-            Query("DELETE", _ONE, self._delete),
-            Query("GET", _ONE + "/input_items", self._input_items),
+            SurfaceQuery("POST", PATH + "/input_tokens", self._input_tokens),
+            SurfaceQuery("GET", _ONE, self._retrieve),
+            SurfaceQuery("DELETE", _ONE, self._delete),
+            SurfaceQuery("GET", _ONE + "/input_items", self._input_items),
         )
 
     def _kept(self, body: Mapping[str, object]) -> tuple[str, Kept]:
