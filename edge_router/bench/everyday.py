@@ -10,7 +10,7 @@ from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EverydayQuestion:
     """`answers` are spellings of the only right one."""
 
     text: str
@@ -37,12 +37,12 @@ PROMPTS: tuple[str, ...] = (  # a good answer to any of them takes less than 200
 )
 
 
-def _questions(*rows: str) -> tuple[Question, ...]:
+def _questions(*rows: str) -> tuple[EverydayQuestion, ...]:
     split = (row.split(" | ") for row in rows)
-    return tuple(Question(text, tuple(answers)) for text, *answers in split)
+    return tuple(EverydayQuestion(text, tuple(answers)) for text, *answers in split)
 
 
-QUESTIONS: tuple[Question, ...] = _questions(
+QUESTIONS: tuple[EverydayQuestion, ...] = _questions(
     "What is the capital of Italy? | Rome",
     "What is the capital of Japan? | Tokyo",
     "What is the capital of Spain? | Madrid",

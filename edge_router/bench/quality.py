@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
-from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
+from edge_router.bench.everyday import PROMPTS, QUESTIONS, EverydayQuestion
 from edge_router.chat.events import Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
@@ -85,7 +85,7 @@ def is_looping(text: str) -> bool:
     return False
 
 
-def is_right(reply: str, question: Question) -> bool:
+def is_right(reply: str, question: EverydayQuestion) -> bool:
     """Whether one of the answers' spellings stands in the reply, as whole words."""
     said = f" {' '.join(_words(reply))} "
     return any(f" {' '.join(_words(answer))} " in said for answer in question.answers)
@@ -97,7 +97,7 @@ def measure(
     *,
     seeds: Sequence[int] = range(FIRST_SEED, FIRST_SEED + 3),
     prompts: Sequence[str] = PROMPTS,
-    questions: Sequence[Question] = QUESTIONS,
+    questions: Sequence[EverydayQuestion] = QUESTIONS,
     sampling: SamplingParams | None = None,
     at_once: int = 1,
     progress: Progress | None = None,

@@ -21,7 +21,7 @@ from edge_router.chat.request import ReasoningOptions
 from edge_router.cli import output
 from edge_router.cli.failures import exit_code, worded
 from edge_router.cli.options import Options
-from edge_router.cli.question import Question, fields_of
+from edge_router.cli.question import ChatQuestion, fields_of
 from edge_router.cli.resident import SOCKET, Gone, LineConnection, proof, settings, stamp
 from edge_router.cli.runtime_file import RuntimeFile
 from edge_router.cli.session import Session
@@ -143,7 +143,7 @@ class Door:
         try:
             if self._is_known(line, controller):
                 asked = line.receive(None)
-                self._answer(line, controller, Question(**asked["fields"]), quiet=bool(asked["quiet"]))
+                self._answer(line, controller, ChatQuestion(**asked["fields"]), quiet=bool(asked["quiet"]))
         except (Gone, KeyError, TypeError, AttributeError, ValueError):
             pass  # it has left, or is no chat of ours
         finally:
@@ -162,7 +162,9 @@ class Door:
         line.send(known and here)
         return known and here
 
-    def _answer(self, line: LineConnection, controller: Controller, asked: Question, *, quiet: bool) -> None:
+    def _answer(
+        self, line: LineConnection, controller: Controller, asked: ChatQuestion, *, quiet: bool
+    ) -> None:
         session = _Visit(Options(quiet=quiet), controller, json=asked.json)
         wire, left = Wire(line), threading.Event()
         _in_thread("edge_router chat left", _watch, line, left)

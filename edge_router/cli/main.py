@@ -27,10 +27,10 @@ def run(arguments: Sequence[str]) -> int:
 
         options = Options()
         if typed is not None:
-            from edge_router.cli.question import Question, ask
+            from edge_router.cli.question import ChatQuestion, ask
 
             options.add(**typed.options)
-            ask(quick.Context(options), Question(**typed.fields))
+            ask(quick.Context(options), ChatQuestion(**typed.fields))
         else:
             from edge_router.cli.command_line import parser
 

@@ -9,7 +9,7 @@ from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChatQuestion:
     """What `chat` takes, by the names of its parameters."""
 
     prompt: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Question:
     json: bool = False
 
 
-def ask(ctx: Context, asked: Question) -> None:
+def ask(ctx: Context, asked: ChatQuestion) -> None:
     """Shows the answer, or holds a conversation where there is no prompt. Raises `EdgeRouterError`."""
     session = Session(ctx, json=asked.json)
     config = session.config(offline=asked.offline, weak__device=asked.device, weak__threads=asked.threads)
@@ -52,7 +52,7 @@ def ask(ctx: Context, asked: Question) -> None:
             ChatLoop(speaker, system=asked.system).run()
 
 
-def fields_of(asked: Question) -> dict[str, object]:
+def fields_of(asked: ChatQuestion) -> dict[str, object]:
     """Of the request, by OpenAI's names."""
     return {
         "temperature": asked.temperature,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
+from edge_router.bench.everyday import PROMPTS, QUESTIONS, EverydayQuestion
 from edge_router.bench.quality import BRIEF, FAR, LONGEST, AnswerQuality, is_looping, is_right, measure
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.request import ChatRequest, SamplingParams
@@ -53,9 +53,11 @@ def test_looping_is_the_same_eight_words_three_times(text, looping):
     ],
 )
 def test_an_answer_is_right_where_its_words_stand_in_the_reply(reply, right):
-    assert is_right(reply, Question("?", ("Rome",))) is right
-    assert is_right("They gave it to da Vinci.", Question("?", ("Leonardo", "da Vinci")))
-    assert is_right("H2O", Question("?", ("h2o",))) and not is_right("17", Question("?", ("7",)))
+    assert is_right(reply, EverydayQuestion("?", ("Rome",))) is right
+    assert is_right("They gave it to da Vinci.", EverydayQuestion("?", ("Leonardo", "da Vinci")))
+    assert is_right("H2O", EverydayQuestion("?", ("h2o",))) and not is_right(
+        "17", EverydayQuestion("?", ("7",))
+    )
 
 
 LOOP = f"{PASSAGE}. " * 3
@@ -85,7 +87,7 @@ def test_what_is_counted(at_once):
         "mine",
         seeds=(5, 6),
         prompts=("a", "b", "c", "d", "e"),
-        questions=(Question("q", ("Rome",)), Question("r", ("Rome",))),
+        questions=(EverydayQuestion("q", ("Rome",)), EverydayQuestion("r", ("Rome",))),
         sampling=SamplingParams(top_p=0.5),
         at_once=at_once,
     )

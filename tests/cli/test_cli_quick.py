@@ -12,19 +12,19 @@ from edge_router.cli import quick
 from edge_router.cli.command_line import parser
 from edge_router.cli.lazy import get_command
 from edge_router.cli.options import Options
-from edge_router.cli.question import Question
+from edge_router.cli.question import ChatQuestion
 from edge_router.cli.verbs import chat
 
-READ: list[tuple[str, Question, Options]] = [
-    ("chat|What?", Question(("What?",)), Options()),
-    ("chat|What|is|it?", Question(("What", "is", "it?")), Options()),
-    ("chat|-m|weak|--temperature|0|Why?|--json", Question(("Why?",), "weak", temperature=0.0, json=True), Options()),
-    ("chat|--max-tokens=5|--seed|-3|a", Question(("a",), max_tokens=5, seed=-3), Options()),
-    ("chat|--system|Be brief.|a|--no-thinking|-y", Question(("a",), system="Be brief.", thinking=False, yes=True), Options()),
-    ("chat|--private|--offline|--thinking|a", Question(("a",), private=True, offline=True, thinking=True), Options()),
-    ("chat|--device=cpu|--threads|2|--top-p|.5|a", Question(("a",), device="cpu", threads=2, top_p=0.5), Options()),
-    ("-q|--config|f.toml|chat|a", Question(("a",)), Options(Path("f.toml"), quiet=True)),
-    ("chat|a|-o|weak.threads=2|--set=x.y=a=b|--debug", Question(("a",)), Options(None, {"weak.threads": "2", "x.y": "a=b"}, True)),
+READ: list[tuple[str, ChatQuestion, Options]] = [
+    ("chat|What?", ChatQuestion(("What?",)), Options()),
+    ("chat|What|is|it?", ChatQuestion(("What", "is", "it?")), Options()),
+    ("chat|-m|weak|--temperature|0|Why?|--json", ChatQuestion(("Why?",), "weak", temperature=0.0, json=True), Options()),
+    ("chat|--max-tokens=5|--seed|-3|a", ChatQuestion(("a",), max_tokens=5, seed=-3), Options()),
+    ("chat|--system|Be brief.|a|--no-thinking|-y", ChatQuestion(("a",), system="Be brief.", thinking=False, yes=True), Options()),
+    ("chat|--private|--offline|--thinking|a", ChatQuestion(("a",), private=True, offline=True, thinking=True), Options()),
+    ("chat|--device=cpu|--threads|2|--top-p|.5|a", ChatQuestion(("a",), device="cpu", threads=2, top_p=0.5), Options()),
+    ("-q|--config|f.toml|chat|a", ChatQuestion(("a",)), Options(Path("f.toml"), quiet=True)),
+    ("chat|a|-o|weak.threads=2|--set=x.y=a=b|--debug", ChatQuestion(("a",)), Options(None, {"weak.threads": "2", "x.y": "a=b"}, True)),
 ]  # fmt: skip
 LEFT = (
     "", "chat", "chat|--help", "chat|-h|a", "chat| ", "chat|--json", "route|chat", "What?|chat", "chat|--unknown|a",
@@ -34,16 +34,16 @@ LEFT = (
 
 
 @each("line, question, options", READ)
-def test_it_reads_what_is_mostly_typed(line: str, question: Question, options: Options) -> None:
+def test_it_reads_what_is_mostly_typed(line: str, question: ChatQuestion, options: Options) -> None:
     typed, found = quick.read(line.split("|")), Options()
     assert typed is not None
     found.add(**typed.options)
-    assert (Question(**typed.fields), found) == (question, options)
+    assert (ChatQuestion(**typed.fields), found) == (question, options)
 
 
 @each("line, question, options", READ)
 def test_typer_reads_the_same(
-    line: str, question: Question, options: Options, monkeypatch: pytest.MonkeyPatch
+    line: str, question: ChatQuestion, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(chat, "ask", lambda ctx, question: asked.append((question, ctx.obj)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli.question import Question, ask
+from edge_router.cli.question import ChatQuestion, ask
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -57,7 +57,7 @@ def chat(
     """
     ask(
         ctx,
-        Question(
+        ChatQuestion(
             tuple(prompt or ()),
             model=model,
             system=system,

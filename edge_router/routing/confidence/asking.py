@@ -20,7 +20,7 @@ from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 from edge_router.routing.confidence.fit import Seen
-from edge_router.routing.confidence.questions import Question
+from edge_router.routing.confidence.questions import KnownQuestion
 from edge_router.routing.labels.judging import exact
 from edge_router.system.disk import storage_errors, whole_lines
 from edge_router.types import Progress, SilentProgress
@@ -39,7 +39,7 @@ class Task:
     kind: str = ""
 
     @classmethod
-    def of(cls, question: Question) -> Task:
+    def of(cls, question: KnownQuestion) -> Task:
         return cls(question.messages, question.answer, question.kind)
 
     @property

@@ -40,7 +40,7 @@ _Made = tuple[str, str, str]  # a question, its answer, and a reply that gives i
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class KnownQuestion:
     """`answer` is what `judging.exact` takes; `grade` 0 to `GRADES` - 1."""
 
     text: str
@@ -58,9 +58,9 @@ class Question:
         return (*turns, Message("user", self.text))
 
 
-def questions(count: int, seed: int = 0) -> tuple[Question, ...]:
+def questions(count: int, seed: int = 0) -> tuple[KnownQuestion, ...]:
     """`count` different ones, kinds and grades in turn. More of them begin with the same ones."""
-    found: dict[str, Question] = {}
+    found: dict[str, KnownQuestion] = {}
     draw = random.Random(seed)
     for kind, grade in _turns():
         if len(found) >= count:
@@ -68,7 +68,7 @@ def questions(count: int, seed: int = 0) -> tuple[Question, ...]:
         for _ in range(_TRIES):
             text, answer, _ = KINDS[kind](draw, grade)
             if text not in found:
-                found[text] = Question(text, answer, kind, grade)
+                found[text] = KnownQuestion(text, answer, kind, grade)
                 break
     return tuple(found.values())
 

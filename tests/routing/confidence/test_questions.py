@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from edge_router.routing.confidence.questions import GRADES, KINDS, Question, questions
+from edge_router.routing.confidence.questions import GRADES, KINDS, KnownQuestion, questions
 from edge_router.routing.labels.judging import exact
 
 
@@ -58,5 +58,5 @@ def test_the_worked_examples_are_judged_right_too() -> None:
 
 
 def test_a_question_is_what_it_says() -> None:
-    question = Question("What is 1 + 1?", "2", "sum", 0)
+    question = KnownQuestion("What is 1 + 1?", "2", "sum", 0)
     assert question.messages[-1].text == "What is 1 + 1?"
