@@ -12,7 +12,7 @@ FENCE = '"""'
 _PASTE_WAIT_S = 0.02  # lines of a paste follow each other faster than anyone types
 
 
-class Reader:
+class LineReader:
     def __init__(self, prompt: str = "> ", continued: str = ". ") -> None:
         self._prompt, self._continued = prompt, continued
         with contextlib.suppress(ImportError):  # Windows has none; its console edits lines itself

@@ -10,7 +10,7 @@ import pytest
 
 from edge_router.chat.events import Finished, Usage
 from edge_router.cli import reader
-from edge_router.cli.reader import Reader
+from edge_router.cli.reader import LineReader
 from edge_router.cli.verbs.conversation import COMMANDS
 from edge_router.errors import GenerationFailed
 
@@ -201,7 +201,7 @@ def typed(monkeypatch, *lines, waiting=()):
     monkeypatch.setattr("builtins.input", Person(lines))
     more = list(waiting)
     monkeypatch.setattr(reader, "more_is_waiting", lambda: more.pop(0) if more else False)
-    return Reader()
+    return LineReader()
 
 
 def test_a_pasted_text_is_one_message(monkeypatch):
@@ -224,7 +224,7 @@ def test_the_end_within_three_quotes_is_the_end(monkeypatch):
 
 def test_the_prompt_shows_on_stderr_where_stdout_is_a_file(monkeypatch, capsys):
     monkeypatch.setattr("builtins.input", Person(["hello"]))
-    Reader("? ").read()
+    LineReader("? ").read()
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err == "? "
 

@@ -10,7 +10,7 @@ import typer
 
 from edge_router.cli import output, reasons
 from edge_router.cli.failures import told
-from edge_router.cli.reader import Reader
+from edge_router.cli.reader import LineReader
 from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
 from edge_router.errors import ContextOverflow, EdgeRouterError
 from edge_router.system.disk import write_text
@@ -22,9 +22,11 @@ class Leave(Exception):
 
 
 class ChatLoop:
-    def __init__(self, speaker: Speaker, *, system: str | None = None, reader: Reader | None = None) -> None:
+    def __init__(
+        self, speaker: Speaker, *, system: str | None = None, reader: LineReader | None = None
+    ) -> None:
         self._speaker, self._system = speaker, system
-        self._reader = reader or Reader()
+        self._reader = reader or LineReader()
         self._turns: list[Message] = []
 
     def run(self) -> None:

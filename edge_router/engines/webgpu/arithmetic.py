@@ -20,7 +20,7 @@ _GROUP = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class BufferReader:
     """The buffers of one launch. `rows` as the control buffer has them, all with the same `pages`."""
 
     launch: Launch
@@ -67,7 +67,7 @@ class Reader:
         return (codes - 7) * np.repeat(values, _GROUP)
 
 
-def product(reader: Reader, about: Mapping[str, Any]) -> Pairs:
+def product(reader: BufferReader, about: Mapping[str, Any]) -> Pairs:
     """y = x W^T and what surrounds it, in a few columns of the first and the last row."""
     inputs, outputs, first = about["inputs"], about["outputs"], about["first"]
     n = reader.n if "rows" in about else 1  # a tile's, which only shaders for many rows have
@@ -91,7 +91,7 @@ def product(reader: Reader, about: Mapping[str, Any]) -> Pairs:
     yield reader.floats(at, n, width)[ends][:, places], y
 
 
-def take(reader: Reader, about: Mapping[str, Any]) -> Pairs:
+def take(reader: BufferReader, about: Mapping[str, Any]) -> Pairs:
     first, columns = about["first"], about["columns"]
     own = [number for number in range(reader.n) if first <= reader.rows[number, 0] < first + about["rows"]]
     if own:
@@ -100,7 +100,7 @@ def take(reader: Reader, about: Mapping[str, Any]) -> Pairs:
         yield found, reader.weights(1, wanted, columns) * about["factor"]
 
 
-def append(reader: Reader, about: Mapping[str, Any]) -> Pairs:
+def append(reader: BufferReader, about: Mapping[str, Any]) -> Pairs:
     query, _, key, value = _turned(reader, about)
     output = 7 if about["norm"] is not None else 5
     yield reader.floats(output, reader.n, about["query"], about["size"]), query
@@ -109,7 +109,7 @@ def append(reader: Reader, about: Mapping[str, Any]) -> Pairs:
     yield reader.cached(4, tokens, about)[first:], value
 
 
-def attend_many(reader: Reader, about: Mapping[str, Any]) -> Pairs:
+def attend_many(reader: BufferReader, about: Mapping[str, Any]) -> Pairs:
     copies = 2 if about["sinks"] else 1
     queries, far = reader.floats(1, copies, reader.n, about["query"], about["size"])[[0, -1]]
     tokens = int(reader.rows[-1, 1]) + 1
@@ -120,7 +120,7 @@ def attend_many(reader: Reader, about: Mapping[str, Any]) -> Pairs:
     )
 
 
-def attend_one(reader: Reader, about: Mapping[str, Any]) -> Pairs:
+def attend_one(reader: BufferReader, about: Mapping[str, Any]) -> Pairs:
     if about["splits"] > 1:  # parts of sums, which `combine` puts together
         return
     query, far, key, value = _turned(reader, about)
@@ -134,7 +134,7 @@ def attend_one(reader: Reader, about: Mapping[str, Any]) -> Pairs:
         yield found[one], _attention(about, places, query[one], far[one], keys, values)
 
 
-def _turned(reader: Reader, about: Mapping[str, Any]) -> tuple[Floats, Floats, Floats, Floats]:
+def _turned(reader: BufferReader, about: Mapping[str, Any]) -> tuple[Floats, Floats, Floats, Floats]:
     """Queries, those for the sinks, keys and values of the launch's rows, as attention uses them."""
     heads, shared, size = about["query"], about["key"], about["size"]
     qkv = reader.floats(1, reader.n, heads + 2 * shared, size)
@@ -198,7 +198,7 @@ def _gelu_tanh(x: Floats) -> Floats:
 
 
 _GATES: Mapping[str, Callable[[Floats], Floats]] = MappingProxyType({"silu": _silu, "gelu_tanh": _gelu_tanh})
-OPERATIONS: Mapping[str, Callable[[Reader, Mapping[str, Any]], Pairs]] = MappingProxyType(
+OPERATIONS: Mapping[str, Callable[[BufferReader, Mapping[str, Any]], Pairs]] = MappingProxyType(
     {
         "product": product,
         "take": take,

@@ -114,7 +114,7 @@ class _Check:
     def _watch(self, launch: Launch, read: ReadBuffer) -> None:
         self._seen.add(launch.shader)
         about = self._program.shaders[launch.shader].about
-        reader = arithmetic.Reader(launch, read, self._rows, self._pages)
+        reader = arithmetic.BufferReader(launch, read, self._rows, self._pages)
         for found, expected in arithmetic.OPERATIONS[str(about["op"])](reader, about):
             close = _CLOSE if about["op"] in ("product", "take") else _CLOSE_CACHED
             close = _CLOSE_HALF if self._program.shaders[launch.shader].float16 else close

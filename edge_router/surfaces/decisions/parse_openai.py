@@ -12,7 +12,7 @@ from edge_router.questions.checking import Words, check, check_count
 from edge_router.questions.inquiry import state_text
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
 from edge_router.surfaces.decisions.fields import QUESTIONS, frame, question_fields, request_of
-from edge_router.surfaces.responses.items import Reader
+from edge_router.surfaces.responses.items import ItemReader
 from edge_router.surfaces.responses.tools import Tools
 
 PROTOCOL = "openai-decisions"  # of `Extra`
@@ -47,7 +47,7 @@ def _messages(value: object) -> Sequence[Message]:
         return [Message("user", value)]
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_ITEMS:
         raise InvalidRequest("input", f"must be a string or a list of 1 to {MOST_ITEMS} items")
-    reader = Reader(Tools(), lambda id: None)
+    reader = ItemReader(Tools(), lambda id: None)
     reader.read(value, "input")
     reader.end()
     return reader.messages

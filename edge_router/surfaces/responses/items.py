@@ -42,7 +42,7 @@ _CALL_FIELDS = frozenset(
 
 
 @dataclass(slots=True)
-class Reader:
+class ItemReader:
     """Items to messages. What an assistant said, thought and called without a break is one message."""
 
     tools: Tools

@@ -30,7 +30,7 @@ from edge_router.surfaces.openai.output import FORMS
 from edge_router.surfaces.openai.parse import read_limit, read_sampling, read_stop
 from edge_router.surfaces.openai.reasoning import read_reasoning
 from edge_router.surfaces.openai.tools import read_grammar
-from edge_router.surfaces.responses.items import Reader
+from edge_router.surfaces.responses.items import ItemReader
 from edge_router.surfaces.responses.store import Item, Kept, ResponseStore
 from edge_router.surfaces.responses.tools import Tools, read_choice
 
@@ -107,7 +107,7 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
     tools = Tools()
     tools.read(fields.get("tools"), "tools")
     history = before.history if before is not None else []
-    reader = Reader(tools, store.item)
+    reader = ItemReader(tools, store.item)
     reader.read(history, "previous_response_id")
     reader.read(given, "input")
     reader.end()
