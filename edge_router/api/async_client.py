@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar, Unpack, overload
 
 from edge_router.api.client import Controller, ControllerArguments, own_words, wholly
 from edge_router.api.idle_threads import IdleThreads
-from edge_router.api.thread_stream import Reading, ThreadStream
+from edge_router.api.thread_stream import StreamOptions, ThreadStream
 from edge_router.chat.events import Event, Finished
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
 from edge_router.control.answer import Answer
@@ -57,7 +57,7 @@ class AsyncAnswer(Generic[T]):
         *,
         threads: IdleThreads | None = None,
         afterwards: Callable[[], None] | None = None,
-        **reading: Unpack[Reading[T]],
+        **reading: Unpack[StreamOptions[T]],
     ) -> None:
         found = self._found = list[Answer]()  # work must not hold this object, which ends it when left
         cancel = self.cancel_event = threading.Event()
@@ -232,7 +232,7 @@ class AsyncController:
         through: Callable[[Answer], Iterable[T | None]],
         *,
         afterwards: Callable[[], None] | None = None,
-        **reading: Unpack[Reading[T]],
+        **reading: Unpack[StreamOptions[T]],
     ) -> AsyncAnswer[T]:
         """An answer that has not begun yet, its events turned by `through`."""
         start = partial(self.controller.starting, request)

@@ -27,7 +27,7 @@ _LOOK_S = 0.2  # how often a paused maker looks whether anybody is left to read
 T = TypeVar("T")
 
 
-class Reading(TypedDict, Generic[T], total=False):
+class StreamOptions(TypedDict, Generic[T], total=False):
     """How it is read: arguments of `ThreadStream`."""
 
     most: int
