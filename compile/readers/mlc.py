@@ -16,7 +16,7 @@ from edge_router.compile.readers.folder import folder_tokenizer
 from edge_router.compile.weights.parameters import Parameter, parameters
 from edge_router.compile.weights.quantize import unpacked
 from edge_router.errors import InvalidModel
-from edge_router.store.tensor_index import Record, records
+from edge_router.store.tensor_index import TensorRecord, records
 
 CONFIG = "mlc-chat-config.json"
 
@@ -119,7 +119,7 @@ class MlcReader:
                     self.source, f"{name} is {found}, and its configuration takes {wanted} of it"
                 )
 
-    def _array(self, record: Record, first: int, last: int) -> np.typing.NDArray[np.generic]:
+    def _array(self, record: TensorRecord, first: int, last: int) -> np.typing.NDArray[np.generic]:
         """Rows of an array as they are stored."""
         half = record.halved
         dtype = np.dtype("<u2" if half else record.dtype)

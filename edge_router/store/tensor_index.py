@@ -36,7 +36,7 @@ DTYPES: Mapping[str, int] = {  # bytes of one number, as it lies in a shard
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TensorRecord:
     """One array. `form` "f32-to-bf16" matters for float32 alone: it lies there as bfloat16."""
 
     name: str
@@ -53,7 +53,7 @@ class Record:
         return self.dtype == "bfloat16" or (self.dtype, self.form) == ("float32", "f32-to-bf16")
 
 
-def records(folder: Path, *, hashes: bool = False) -> dict[str, Record]:
+def records(folder: Path, *, hashes: bool = False) -> dict[str, TensorRecord]:
     """Every array of the directory by its name; with `hashes` the shards' md5 is checked, too.
 
     Raises `InvalidModel` for a missing index, `WeightsCorrupt` for what is missing, short or altered, and for
@@ -62,7 +62,7 @@ def records(folder: Path, *, hashes: bool = False) -> dict[str, Record]:
     index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
     if index is None:
         raise InvalidModel(folder, f"holds neither {' nor '.join(INDEXES)}")
-    found: dict[str, Record] = {}
+    found: dict[str, TensorRecord] = {}
     try:
         for shard in strict_json.read_object(index)["records"]:
             path, size = _shard(index, shard)
@@ -116,7 +116,7 @@ def _check_shard(path: Path, size: int, md5: str | None) -> None:
             raise WeightsCorrupt(path, f"md5 {md5}", digest)
 
 
-def _record(index: Path, entry: Mapping[str, Any], shard: Path, size: int) -> Record:
+def _record(index: Path, entry: Mapping[str, Any], shard: Path, size: int) -> TensorRecord:
     name, dtype, form = (entry[key] for key in ("name", "dtype", "format"))
     if not isinstance(name, str) or not name:
         raise WeightsCorrupt(index, "a text as an array's name", repr(name)[:80])
@@ -124,7 +124,7 @@ def _record(index: Path, entry: Mapping[str, Any], shard: Path, size: int) -> Re
         raise WeightsCorrupt(index, f"a type and a form that are known, of {name}", repr((dtype, form))[:80])
     shape = tuple(_count(index, f"{name}'s shape", axis) for axis in entry["shape"])
     offset, held = (_count(index, f"{name}'s {key}", entry[key]) for key in ("byteOffset", "nbytes"))
-    record = Record(name, shape, dtype, form, shard, offset, held)
+    record = TensorRecord(name, shape, dtype, form, shard, offset, held)
     wanted = math.prod(shape) * (2 if record.halved else DTYPES[dtype])
     if held != wanted:
         raise WeightsCorrupt(index, f"{wanted} bytes for {name} of {dtype} {list(shape)}", f"{held}")
