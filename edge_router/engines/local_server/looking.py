@@ -19,7 +19,7 @@ from edge_router.engines.local_server.servers import (
 )
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.place import ServerPlace, locate
-from edge_router.engines.remote.questions import Reply, ask
+from edge_router.engines.remote.questions import EndpointReply, ask
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import Redirected, http_library, open_client
 from edge_router.errors import ConfigError, LocalServerDown, ServedModelMissing
@@ -164,9 +164,9 @@ async def _looked(asking: ServerAccess, limit_s: float) -> Reached:
 
 
 async def _read(endpoint: Endpoint, asking: ServerAccess, limit_s: float = LOOK_S) -> LocalServer | None:
-    async def answers(client: Any) -> dict[str, Reply]:
+    async def answers(client: Any) -> dict[str, EndpointReply]:
         # One after the other: some servers write a warning for each path that they do not know.
-        found: dict[str, Reply] = {}
+        found: dict[str, EndpointReply] = {}
         for name, path in _QUESTIONS.items():
             if name == "tags" and found["version"].facts is None:
                 continue
@@ -182,7 +182,7 @@ async def _read(endpoint: Endpoint, asking: ServerAccess, limit_s: float = LOOK_
     return read_server(endpoint.url, **{name: reply.facts for name, reply in replies.items()})
 
 
-def _is_loading(reply: Reply) -> bool:
+def _is_loading(reply: EndpointReply) -> bool:
     """As llama.cpp's server says it."""
     error = (reply.said or {}).get("error")
     return isinstance(error, dict) and error.get("type") == "unavailable_error"
@@ -231,7 +231,7 @@ async def _load(
 ) -> None:
     """Of Ollama's: an empty conversation loads its model."""
 
-    async def answers(client: Any) -> Reply:
+    async def answers(client: Any) -> EndpointReply:
         body = {"model": name, "messages": [], "stream": False, **options}
         return await ask(client, reached.endpoint, "/api/chat", body, authorization=asking.authorization)
 

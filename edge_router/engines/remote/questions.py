@@ -13,7 +13,7 @@ from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class EndpointReply:
     """`said` is None where the answer is no JSON object, or longer than any that is asked for here."""
 
     status: int
@@ -32,7 +32,7 @@ async def ask(
     body: Mapping[str, object] | None = None,
     *,
     authorization: str | None = None,
-) -> Reply:
+) -> EndpointReply:
     """GET, or POST with a `body`. Raises what the HTTP library raises."""
     headers = {"Authorization": authorization} if authorization else {}
     sent = {"params": dict(place.query), "headers": headers} | ({} if body is None else {"json": body})
@@ -42,8 +42,8 @@ async def ask(
         async for piece in response.aiter_bytes():
             found += piece
             if len(found) > LARGEST_MESSAGE:
-                return Reply(response.status_code, None)
-        return Reply(response.status_code, _object(bytes(found)))
+                return EndpointReply(response.status_code, None)
+        return EndpointReply(response.status_code, _object(bytes(found)))
 
 
 def _object(body: bytes) -> Mapping[str, Any] | None:
