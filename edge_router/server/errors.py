@@ -21,7 +21,7 @@ FAILED = "server_error"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ErrorRule:
     """How one kind of error is told. `retry`: the same request may work later, as it stands.
 
     In braces: a setting of the endpoint that failed; `start`: what starts a local server.
@@ -39,146 +39,152 @@ _SETTINGS = ("base_url", "model", "api_key_env")
 SERVER_LOG = "The server's log holds the cause."
 
 # A kind without a row of its own is told as its nearest parent is.
-RULES: Mapping[type[e.EdgeRouterError], Rule] = {
-    e.EdgeRouterError: Rule(500, FAILED, "internal_error", SERVER_LOG),
-    e.InvalidInput: Rule(400, INVALID, "invalid_request", "Change the request and send it again."),
-    e.InvalidRequest: Rule(400, INVALID, "invalid_request"),  # it says itself what must be
-    e.ContextOverflow: Rule(
+RULES: Mapping[type[e.EdgeRouterError], ErrorRule] = {
+    e.EdgeRouterError: ErrorRule(500, FAILED, "internal_error", SERVER_LOG),
+    e.InvalidInput: ErrorRule(400, INVALID, "invalid_request", "Change the request and send it again."),
+    e.InvalidRequest: ErrorRule(400, INVALID, "invalid_request"),  # it says itself what must be
+    e.ContextOverflow: ErrorRule(
         400,
         INVALID,
         "context_length_exceeded",
         "Shorten the conversation, raise weak.context_window_size or configure a strong model.",
     ),
-    e.StateOverflow: Rule(
+    e.StateOverflow: ErrorRule(
         400,
         INVALID,
         "context_length_exceeded",
         'Shorten it, have its middle left out by `truncation`: "auto", or configure a strong model.',
     ),
-    e.UnsupportedRequest: Rule(
+    e.UnsupportedRequest: ErrorRule(
         400,
         INVALID,
         "not_supported_by_weak_model",
         "Leave it out, or configure a strong model and ask for the model `auto`.",
     ),
-    e.Blocked: Rule(403, "permission_error", "blocked_by_rule", "Change the request and send it again."),
-    e.CallerRefused: Rule(403, "permission_error", "forbidden", "Ask whoever runs this server."),
-    e.ModelNotAllowed: Rule(
+    e.Blocked: ErrorRule(403, "permission_error", "blocked_by_rule", "Change the request and send it again."),
+    e.CallerRefused: ErrorRule(403, "permission_error", "forbidden", "Ask whoever runs this server."),
+    e.ModelNotAllowed: ErrorRule(
         403, "permission_error", "model_not_allowed", "GET /v1/models lists what it is good for."
     ),
-    e.CallerLimited: Rule(
+    e.CallerLimited: ErrorRule(
         429, "rate_limit_error", "rate_limit_exceeded", "Wait as long as Retry-After says.", retry=True
     ),
-    e.UnknownResponse: Rule(
+    e.UnknownResponse: ErrorRule(
         404, INVALID, "response_not_found", "It is kept in the server's memory unless store is false."
     ),
-    e.PreviousResponseGone: Rule(
+    e.PreviousResponseGone: ErrorRule(
         400, INVALID, "previous_response_not_found", "Send the whole conversation as input."
     ),
-    e.UnknownName: Rule(404, INVALID, "model_not_found", "GET /v1/models lists the names."),
-    e.ConfigError: Rule(500, FAILED, "configuration_error", "Mend it in the server's configuration."),
-    e.InvalidRules: Rule(500, FAILED, "configuration_error", "Mend it on the server's machine."),
-    e.UnsupportedArchitecture: Rule(
+    e.UnknownName: ErrorRule(404, INVALID, "model_not_found", "GET /v1/models lists the names."),
+    e.ConfigError: ErrorRule(500, FAILED, "configuration_error", "Mend it in the server's configuration."),
+    e.InvalidRules: ErrorRule(500, FAILED, "configuration_error", "Mend it on the server's machine."),
+    e.UnsupportedArchitecture: ErrorRule(
         503, FAILED, "weak_model_unavailable", "Choose another weak.model; see `edge-router models list`."
     ),
-    e.UnsupportedTarget: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.InvalidModel: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.InvalidRouter: Rule(503, FAILED, "router_unavailable", "Choose another router.name."),
-    e.InvalidData: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.DuplicateName: Rule(500, FAILED, "configuration_error", "Uninstall one of the two packages."),
-    e.PluginFailed: Rule(500, FAILED, "configuration_error", "Update or uninstall that package."),
-    e.ProviderUnavailable: Rule(503, FAILED, "configuration_error", "Set router.provider to cpu."),
-    e.MissingExtra: Rule(503, FAILED, "configuration_error", "Install it on the server's machine."),
-    e.WeightsError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.ArtifactError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.StorageError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.LockTimeout: Rule(503, FAILED, "weak_model_unavailable", "Try again when it is done.", retry=True),
-    e.EngineError: Rule(500, FAILED, "generation_failed", "Try again; " + SERVER_LOG.lower()),
-    e.EngineUnavailable: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.OutOfMemory: Rule(
+    e.UnsupportedTarget: ErrorRule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.InvalidModel: ErrorRule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.InvalidRouter: ErrorRule(503, FAILED, "router_unavailable", "Choose another router.name."),
+    e.InvalidData: ErrorRule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.DuplicateName: ErrorRule(500, FAILED, "configuration_error", "Uninstall one of the two packages."),
+    e.PluginFailed: ErrorRule(500, FAILED, "configuration_error", "Update or uninstall that package."),
+    e.ProviderUnavailable: ErrorRule(503, FAILED, "configuration_error", "Set router.provider to cpu."),
+    e.MissingExtra: ErrorRule(503, FAILED, "configuration_error", "Install it on the server's machine."),
+    e.WeightsError: ErrorRule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.ArtifactError: ErrorRule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.StorageError: ErrorRule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.LockTimeout: ErrorRule(503, FAILED, "weak_model_unavailable", "Try again when it is done.", retry=True),
+    e.EngineError: ErrorRule(500, FAILED, "generation_failed", "Try again; " + SERVER_LOG.lower()),
+    e.EngineUnavailable: ErrorRule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.OutOfMemory: ErrorRule(
         503,
         FAILED,
         "out_of_memory",
         "Free memory, or lower weak.context_window_size, and try again.",
         retry=True,
     ),
-    e.EngineRestarting: Rule(
+    e.EngineRestarting: ErrorRule(
         503, FAILED, "weak_model_unavailable", "Send it again then; " + SERVER_LOG.lower(), retry=True
     ),
-    e.LocalServerDown: Rule(
+    e.LocalServerDown: ErrorRule(
         503, FAILED, "weak_model_unavailable", "The weak model's server is not there: {start}.", retry=True
     ),
-    e.ServedModelMissing: Rule(
+    e.ServedModelMissing: ErrorRule(
         503, FAILED, "weak_model_unavailable", "Get it there, or set weak.model to one that is."
     ),
-    e.GenerationFailed: Rule(500, FAILED, "generation_failed", "Send the request again.", retry=True),
-    e.InternalError: Rule(500, FAILED, "internal_error", SERVER_LOG),
-    e.Closed: Rule(503, FAILED, "shutting_down", "Send the request again."),
-    e.Cancelled: Rule(503, FAILED, "cancelled", "Send the request again."),
-    e.TemplateError: Rule(500, FAILED, "chat_template_failed", "Change the messages' roles or the model."),
-    e.StrongError: Rule(502, FAILED, "strong_model_failed", "Try again, or use the model `weak`."),
-    e.StrongNotConfigured: Rule(
+    e.GenerationFailed: ErrorRule(500, FAILED, "generation_failed", "Send the request again.", retry=True),
+    e.InternalError: ErrorRule(500, FAILED, "internal_error", SERVER_LOG),
+    e.Closed: ErrorRule(503, FAILED, "shutting_down", "Send the request again."),
+    e.Cancelled: ErrorRule(503, FAILED, "cancelled", "Send the request again."),
+    e.TemplateError: ErrorRule(
+        500, FAILED, "chat_template_failed", "Change the messages' roles or the model."
+    ),
+    e.StrongError: ErrorRule(502, FAILED, "strong_model_failed", "Try again, or use the model `weak`."),
+    e.StrongNotConfigured: ErrorRule(
         503, FAILED, "strong_model_not_configured", "Set strong.model, or use the model `weak`."
     ),
-    e.StrongUnreachable: Rule(
+    e.StrongUnreachable: ErrorRule(
         502,
         FAILED,
         "strong_model_unreachable",
         "Check {base_url} and the network, or use the model `weak`.",
         retry=True,
     ),
-    e.StrongRedirected: Rule(502, FAILED, "strong_model_redirected", "Set {base_url} to where it belongs."),
-    e.StrongTimeout: Rule(
+    e.StrongRedirected: ErrorRule(
+        502, FAILED, "strong_model_redirected", "Set {base_url} to where it belongs."
+    ),
+    e.StrongTimeout: ErrorRule(
         504,
         FAILED,
         "strong_model_timeout",
         "Try again, allow more time in the server's configuration or use the model `weak`.",
         retry=True,
     ),
-    e.StrongUnauthorized: Rule(
+    e.StrongUnauthorized: ErrorRule(
         502,
         FAILED,
         "strong_model_unauthorized",
         "Put a valid key on the server's machine where {api_key_env} says.",
     ),
-    e.StrongRateLimited: Rule(
+    e.StrongRateLimited: ErrorRule(
         429, "rate_limit_error", "rate_limit_exceeded", "Wait, or use the model `weak`.", retry=True
     ),
-    e.StrongPaused: Rule(503, FAILED, "strong_model_paused", "Wait, or use the model `weak`.", retry=True),
-    e.Withheld: Rule(
+    e.StrongPaused: ErrorRule(
+        503, FAILED, "strong_model_paused", "Wait, or use the model `weak`.", retry=True
+    ),
+    e.Withheld: ErrorRule(
         403,
         "permission_error",
         "withheld",
         "Take it out, or ask for the model `auto` or `weak`; where the rule, or [guard] of the server's "
         "configuration, says redact in its place, it is hidden from the strong model and put back.",
     ),
-    e.BudgetSpent: Rule(
+    e.BudgetSpent: ErrorRule(
         402,
         "insufficient_quota",
         "budget_spent",
         "Raise strong.monthly_budget in the server's configuration, or use the model `weak`.",
     ),
-    e.StrongQuotaExceeded: Rule(
+    e.StrongQuotaExceeded: ErrorRule(
         402,
         "insufficient_quota",
         "insufficient_quota",
         "Top up the account there, or use the model `weak`.",
     ),
-    e.StrongRefused: Rule(
+    e.StrongRefused: ErrorRule(
         400,
         INVALID,
         "strong_model_refused",
         "Change it, name another {model} in the server's configuration, or use the model `weak`.",
     ),
-    e.StrongFailed: Rule(
+    e.StrongFailed: ErrorRule(
         502, FAILED, "strong_model_failed", "Try again, or use the model `weak`.", retry=True
     ),
-    e.StrongInterrupted: Rule(502, FAILED, "strong_model_interrupted", "Send it again.", retry=True),
-    e.StrongGarbled: Rule(
+    e.StrongInterrupted: ErrorRule(502, FAILED, "strong_model_interrupted", "Send it again.", retry=True),
+    e.StrongGarbled: ErrorRule(
         502, FAILED, "strong_model_garbled", "Check that {base_url} is an OpenAI-compatible endpoint."
     ),
-    e.StrongEmpty: Rule(502, FAILED, "strong_model_empty", "Send it again.", retry=True),
-    e.ServerError: Rule(500, FAILED, "internal_error", SERVER_LOG),
+    e.StrongEmpty: ErrorRule(502, FAILED, "strong_model_empty", "Send it again.", retry=True),
+    e.ServerError: ErrorRule(500, FAILED, "internal_error", SERVER_LOG),
 }
 
 # What the web framework and the guards refuse: type and code for a status.
@@ -195,7 +201,7 @@ REFUSALS: Mapping[int, tuple[str, str]] = {
 }
 
 
-def rule(error: e.EdgeRouterError) -> Rule:
+def rule(error: e.EdgeRouterError) -> ErrorRule:
     return next(RULES[kind] for kind in type(error).__mro__ if kind in RULES)
 
 
@@ -203,7 +209,7 @@ def failure(error: e.EdgeRouterError) -> Failure:
     """One of our own errors, told to a client."""
     how = rule(error)
     if isinstance(error, e.StrongFailed) and error.status in (400, 413, 422):
-        how = Rule(400, INVALID, "strong_model_refused", "Change the request and send it again.")
+        how = ErrorRule(400, INVALID, "strong_model_refused", "Change the request and send it again.")
     statement = clipped(str(error).rstrip(" ."), STATEMENT)
     end = "" if statement.endswith("?") else "."
     advice = how.advice
