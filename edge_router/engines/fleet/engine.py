@@ -22,7 +22,7 @@ from edge_router.engines.fleet.breaker import fault_of
 from edge_router.engines.fleet.choosing import chosen
 from edge_router.engines.fleet.course import Candidate, Course, known_first
 from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
-from edge_router.engines.fleet.hedging import Run, stopped
+from edge_router.engines.fleet.hedging import HedgedRun, stopped
 from edge_router.engines.fleet.limits import RetryBudget
 from edge_router.engines.fleet.member import Member
 from edge_router.engines.remote import engine as openai
@@ -160,11 +160,11 @@ class FleetEngine:
     ) -> AsyncGenerator[Event]:
         """The answer of `asked`, or of a second one that speaks before it. Tells `course` who failed."""
         after_s = self._hedge_s(asked.member)
-        runs = {asked: Run(self._attempt(asked, request, course.tokens))}
+        runs = {asked: HedgedRun(self._attempt(asked, request, course.tokens))}
         try:
             await asyncio.wait([runs[asked].begun], timeout=after_s)
             if not runs[asked].begun.done() and (second := self._second(asked, course, meter)) is not None:
-                runs[second] = Run(self._attempt(second, request, course.tokens))
+                runs[second] = HedgedRun(self._attempt(second, request, course.tokens))
             listening = dict(runs)
             while not (speaking := [each for each, run in listening.items() if run.speaks]):
                 for each in [each for each, run in listening.items() if run.begun.done()]:

@@ -36,7 +36,7 @@ class _End:
     """After the last item."""
 
 
-class Run(Generic[T]):
+class HedgedRun(Generic[T]):
     """A source that runs in a task of its own, which all that it awaits has to stay in.
 
     `begun` is done with its first item, or with its end where none came: `failure` says why.
@@ -76,7 +76,7 @@ class Run(Generic[T]):
         self._task.cancel()
 
 
-async def stopped(runs: Iterable[Run[T]]) -> None:
+async def stopped(runs: Iterable[HedgedRun[T]]) -> None:
     """End them, and wait until they have."""
     tasks = [run._task for run in runs]
     for task in tasks:
