@@ -24,7 +24,7 @@ from edge_router.server.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.rates import rate_headers
 from edge_router.server.routes import Api
-from edge_router.server.running import Running
+from edge_router.server.running import RunningAnswers
 from edge_router.server.security import SecurityMiddleware, host_name, known_hosts
 from edge_router.surfaces.ollama.queries import RUNNING
 
@@ -48,7 +48,7 @@ def create_app(
     Raises `PluginFailed`, `DuplicateName` for protocols of other packages that cannot be spoken, and
     `ConfigError` for callers' keys that cannot be.
     """
-    running, limits, spoken = Running(), limits or ServerLimits(), protocols or Protocols.installed()
+    running, limits, spoken = RunningAnswers(), limits or ServerLimits(), protocols or Protocols.installed()
     doors = Doors(controller.controller, spoken)
     guard = Middleware(
         SecurityMiddleware,

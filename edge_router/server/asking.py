@@ -18,7 +18,7 @@ from edge_router.server.exchange import FILLER, BrokenOff
 from edge_router.server.limits import ServerLimits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers, json_bytes
-from edge_router.server.running import STOPPING, Running
+from edge_router.server.running import STOPPING, RunningAnswers
 from edge_router.surfaces.base import Failure, Head, QuestionsCall, Surface
 from edge_router.surfaces.wire import dumps
 
@@ -39,7 +39,7 @@ class AnsweredQuestions(Response):
         controller: AsyncController,
         surface: Surface,
         asking: QuestionsCall,
-        running: Running,
+        running: RunningAnswers,
         limits: ServerLimits,
         door: Door,
     ) -> None:

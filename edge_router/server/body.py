@@ -20,7 +20,7 @@ from edge_router.parsing.fields import plain, shown
 from edge_router.server import multipart, zstd
 from edge_router.server.exchange import BODY
 from edge_router.server.limits import ServerLimits
-from edge_router.server.running import STOPPING, Running
+from edge_router.server.running import STOPPING, RunningAnswers
 from edge_router.surfaces.base import FILES
 
 SMALL = (
@@ -90,7 +90,7 @@ class Bodies:
 async def read(
     request: Request,
     parse: Callable[[dict[str, object]], T],
-    running: Running,
+    running: RunningAnswers,
     *,
     files_beside: str | None = None,
 ) -> T:
@@ -166,7 +166,7 @@ def _encoding(request: Request) -> str | None:
     return name
 
 
-async def _read(request: Request, hold: Hold, running: Running) -> bytearray:
+async def _read(request: Request, hold: Hold, running: RunningAnswers) -> bytearray:
     limits, declared = hold.limits, request.headers.get("content-length", "0")
     if len(declared) > CONTENT_LENGTH_DIGITS or (declared.isdecimal() and int(declared) > limits.body_bytes):
         raise HTTPException(413, f"The body is larger than {limits.body_bytes} bytes. Send less.")

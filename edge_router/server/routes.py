@@ -28,7 +28,7 @@ from edge_router.server.protocols import Protocols
 from edge_router.server.rates import rate_headers
 from edge_router.server.ratings import parse_thumb
 from edge_router.server.reply import decision_headers, json_bytes, json_reply
-from edge_router.server.running import Running
+from edge_router.server.running import RunningAnswers
 from edge_router.server.streaming import AnswerStream, afterwards
 from edge_router.surfaces.base import Call, Chatting, Errand, Head, QuestionsCall
 from edge_router.surfaces.openai.parse import marked
@@ -46,7 +46,7 @@ class Api:
     def __init__(
         self,
         controller: AsyncController,
-        running: Running,
+        running: RunningAnswers,
         limits: ServerLimits,
         protocols: Protocols,
         doors: Doors,

@@ -12,7 +12,7 @@ from starlette.types import Receive
 STOPPING = "The server is shutting down. Start it again with `edge-router serve`."
 
 
-class Running:
+class RunningAnswers:
     """Used on the event loop only."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Running:
 class _Block:
     """Classes, since each answer has two such blocks, and generators would take three times as long."""
 
-    def __init__(self, running: Running, end: Callable[[], None]) -> None:
+    def __init__(self, running: RunningAnswers, end: Callable[[], None]) -> None:
         self._running, self._end = running, end
 
     def __enter__(self) -> None:
@@ -58,7 +58,7 @@ class _Block:
 
 
 class _Attended:
-    def __init__(self, running: Running, receive: Receive, end: Callable[[], None]) -> None:
+    def __init__(self, running: RunningAnswers, receive: Receive, end: Callable[[], None]) -> None:
         self._running, self._receive, self._end = running, receive, end
         self._attention = ClientPresence(running)
 
@@ -81,7 +81,7 @@ class _Attended:
 class ClientPresence:
     """Whether anybody still waits for an answer."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: RunningAnswers) -> None:
         self._running = running
         self.left = False
 

@@ -20,7 +20,7 @@ from edge_router.server.exchange import FILLER
 from edge_router.server.limits import ServerLimits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers
-from edge_router.server.running import STOPPING, Running
+from edge_router.server.running import STOPPING, RunningAnswers
 from edge_router.surfaces.base import Call, Chatting, Encoder, Failure, Head, SurfaceHost
 from edge_router.types import Decision, Reason
 
@@ -91,7 +91,7 @@ class AnswerStream(Response):
         controller: AsyncController,
         surface: Chatting,
         call: Call,
-        running: Running,
+        running: RunningAnswers,
         limits: ServerLimits,
         door: Door,
     ) -> None:

@@ -22,7 +22,7 @@ from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
 from edge_router.server.limits import ServerLimits
 from edge_router.server.protocols import Protocols
-from edge_router.server.running import Running
+from edge_router.server.running import RunningAnswers
 from edge_router.server.security import SecurityMiddleware
 from edge_router.surfaces.base import Call, Head
 from edge_router.surfaces.responses.surface import OpenAIResponses
@@ -229,7 +229,7 @@ def test_a_request_that_comes_while_the_server_stops(setup: Callable[..., Any], 
 
 
 def test_what_begins_while_the_server_stops_is_ended() -> None:
-    running, ended = Running(), list[int]()
+    running, ended = RunningAnswers(), list[int]()
     with running.ended_by(lambda: ended.append(1)):
         running.stop()
         with running.ended_by(lambda: ended.append(2)):

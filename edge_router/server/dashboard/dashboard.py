@@ -16,7 +16,7 @@ from edge_router.server.dashboard.access import Access
 from edge_router.server.dashboard.data import Data, Save
 from edge_router.server.dashboard.page import files, sent
 from edge_router.server.listen import reached
-from edge_router.server.running import Running
+from edge_router.server.running import RunningAnswers
 
 PREFIX = "/dashboard/"
 NO_SESSION = "The dashboard is for whoever runs this server: `edge-router dashboard` prints a link to it."
@@ -54,7 +54,7 @@ class Dashboard:
             return f"{scope['path']}/".startswith(PREFIX)
         return scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", "").lower()
 
-    def routes(self, controller: Controller, running: Running) -> list[Route]:
+    def routes(self, controller: Controller, running: RunningAnswers) -> list[Route]:
         """All but the page, whose path others ask for, too."""
         data = Data(controller, running, self._save)
         handlers: dict[str, tuple[str, Handler]] = {

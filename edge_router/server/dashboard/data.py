@@ -25,7 +25,7 @@ from edge_router.server.dashboard.facts import facts
 from edge_router.server.dashboard.live import LiveStream
 from edge_router.server.dashboard.rows import row_of
 from edge_router.server.reply import json_reply
-from edge_router.server.running import Running
+from edge_router.server.running import RunningAnswers
 
 RECENT = 100  # decisions that a page begins with
 MOST_STREAMS = 16
@@ -49,7 +49,7 @@ Save = Callable[[Mapping[str, object]], Saved]  # keys of settings to values; ra
 class Data:
     """The handlers, over one controller. Who asks has been let in."""
 
-    def __init__(self, controller: Controller, running: Running, save: Save | None) -> None:
+    def __init__(self, controller: Controller, running: RunningAnswers, save: Save | None) -> None:
         self._controller, self._running, self._save = controller, running, save
         self._config = controller.config
         self._row = partial(row_of, prompts=self._config.ledger.store_prompts)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from edge_router.control.recording import Recorder
 from edge_router.ledger import Record
-from edge_router.server.running import Running
+from edge_router.server.running import RunningAnswers
 from edge_router.surfaces.wire import comment, dumps, event
 
 MOST_UNREAD = 200  # decisions that wait for one page, which shows no more; the oldest go
@@ -59,7 +59,7 @@ class LiveStream(Response):
         self,
         recorder: Recorder,
         row: Callable[[Record], dict[str, object]],
-        running: Running,
+        running: RunningAnswers,
         counted: Callable[[int], None],
     ) -> None:
         """`counted` gets 1 when it begins, -1 when it has ended."""
