@@ -17,7 +17,7 @@ import numpy as np
 from edge_router.catalog import RouterCard, parse_router_card
 from edge_router.compile.router.head import FactorHead, read_head, replace_head
 from edge_router.compile.training.card import write_card
-from edge_router.compile.training.scale import Scale, fit_scale
+from edge_router.compile.training.scale import SigmoidScale, fit_scale
 from edge_router.errors import InvalidData, MissingExtra
 from edge_router.records import dataclass
 from edge_router.routing.evaluation import RouterMetrics, measure
@@ -108,7 +108,7 @@ def look(router: OnnxRouter, head: FactorHead, data: Labelled, progress: Progres
     features = np.array([texts.surface(p, names) for p in data.prompts], np.float64).reshape(len(data), -1)
     surface = head.surface.standardised(features) if head.surface else features
     raw = head.raw(embeddings, features)
-    win = Scale(head.slope, head.intercept).apply(raw)
+    win = SigmoidScale(head.slope, head.intercept).apply(raw)
     return Inputs(embeddings, surface, raw, promise=float(np.mean(head.slope * win * (1 - win))))
 
 
@@ -138,7 +138,7 @@ def cross_validate(inputs: Inputs, gap: np.ndarray, ridge: float, seed: int) -> 
     return found
 
 
-def _head(base: FactorHead, weights: np.ndarray, scale: Scale) -> FactorHead:
+def _head(base: FactorHead, weights: np.ndarray, scale: SigmoidScale) -> FactorHead:
     """The predicted gap as a head: one more factor, along which only the strong model's vector points."""
     hidden = base.projection.shape[0]
     own, surface = weights[:hidden], weights[hidden:-2]

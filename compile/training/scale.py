@@ -12,7 +12,7 @@ _FLATTEST = 1e-3  # the slope stays positive, so that scaling never turns the or
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class SigmoidScale:
     """score = sigmoid(slope * raw + intercept)."""
 
     slope: float
@@ -54,7 +54,7 @@ def tiers(pool: LabelPool, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return weak, ordered[n - max(1, n // 8) :]
 
 
-def fit_scale(raw: np.ndarray, rates: np.ndarray, sources: np.ndarray) -> Scale:
+def fit_scale(raw: np.ndarray, rates: np.ndarray, sources: np.ndarray) -> SigmoidScale:
     """Newton's method on the cross entropy; sources weigh the same. Rows without a rate are left out."""
     known = np.isfinite(rates)
     raw, rates, sources = raw[known].astype(np.float64), rates[known], sources[known]
@@ -69,7 +69,7 @@ def fit_scale(raw: np.ndarray, rates: np.ndarray, sources: np.ndarray) -> Scale:
         curvature = (design * (weights * p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)
         beta += np.linalg.solve(curvature, gradient)
     if beta[0] >= _FLATTEST:
-        return Scale(float(beta[0]), float(beta[1]))
+        return SigmoidScale(float(beta[0]), float(beta[1]))
     mean = min(max(float(np.average(rates, weights=weights)), 0.01), 0.99)
     offset = _FLATTEST * float(np.average(raw, weights=weights))
-    return Scale(_FLATTEST, float(np.log(mean / (1 - mean))) - offset)
+    return SigmoidScale(_FLATTEST, float(np.log(mean / (1 - mean))) - offset)
