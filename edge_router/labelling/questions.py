@@ -15,7 +15,7 @@ from edge_router.questions.answer import answer_of, likeliest
 from edge_router.questions.inquiry import Answered
 from edge_router.questions.question import Choice, Question, YesNo
 from edge_router.records import dataclass
-from edge_router.routing.thresholds.question_bounds import Seen, kind_of
+from edge_router.routing.thresholds.question_bounds import LabelledAnswer, kind_of
 from edge_router.surfaces.decisions.parse_systemone import parse
 from edge_router.types import Progress
 
@@ -97,7 +97,9 @@ def _index(question: Question, label: object) -> int:
     return names.index(label)
 
 
-def measure(engine: Engine, labelled: Sequence[LabelledQuestions], progress: Progress) -> Iterator[Seen]:
+def measure(
+    engine: Engine, labelled: Sequence[LabelledQuestions], progress: Progress
+) -> Iterator[LabelledAnswer]:
     """How sure `engine` was of each, and whether it was right. Raises what the engine does."""
     never = threading.Event()
     with progress.step("answer", total=len(labelled), unit="texts") as step:
@@ -108,5 +110,5 @@ def measure(engine: Engine, labelled: Sequence[LabelledQuestions], progress: Pro
                 question = each.questions[event.index]
                 answer = answer_of(question, event.probabilities)
                 right = likeliest(event.probabilities) == each.right[event.index]
-                yield Seen(kind_of(question), answer.confidence, right)
+                yield LabelledAnswer(kind_of(question), answer.confidence, right)
             step.advance()

@@ -19,7 +19,7 @@ from edge_router.engines.base import Engine, answered
 from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
-from edge_router.routing.confidence.fit import Seen
+from edge_router.routing.confidence.fit import JudgedAnswer
 from edge_router.routing.confidence.questions import KnownQuestion
 from edge_router.routing.labels.judging import exact
 from edge_router.system.disk import storage_errors, whole_lines
@@ -65,7 +65,7 @@ def ask(
     *,
     longest: int = LONGEST,
     progress: Progress | None = None,
-) -> tuple[list[Task], list[Seen]]:
+) -> tuple[list[Task], list[JudgedAnswer]]:
     """The tasks that the model could answer, and what it showed of each answer, drawn greedily.
 
     `file` holds the answers so far, of this model, `watched` and `longest`: whoever names it sees to that.
@@ -87,7 +87,7 @@ def ask(
     return asked, [known[task.digest()] for task in asked]
 
 
-def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int) -> Seen:
+def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int) -> JudgedAnswer:
     request = ChatRequest(
         task.messages,
         sampling=SamplingParams(temperature=0),
@@ -105,21 +105,21 @@ def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int
             state = state or event.values
     right = bool(exact(text, task.answer))
     rounded = tuple(round(value, 4) for value in state)
-    return Seen(task.kind, right, rounded, tuple(logprobs[:TOKENS]))
+    return JudgedAnswer(task.kind, right, rounded, tuple(logprobs[:TOKENS]))
 
 
-def _append(file: Path, digest: str, seen: Seen) -> None:
+def _append(file: Path, digest: str, seen: JudgedAnswer) -> None:
     with storage_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8", newline="\n") as stream:
             stream.write(json.dumps([digest, seen.kind, seen.right, seen.state, seen.logprobs]) + "\n")
 
 
-def _read(file: Path) -> Iterator[tuple[str, Seen]]:
+def _read(file: Path) -> Iterator[tuple[str, JudgedAnswer]]:
     """What was written so far. Raises `InvalidData`, `StorageError`."""
     for number, line in enumerate(whole_lines(file), start=1):
         try:
             digest, kind, right, state, logprobs = strict_json.parse(line)
         except (ValueError, TypeError) as error:
             raise InvalidData(file, f"line {number} was not written here: {error}; remove it") from error
-        yield digest, Seen(kind, right, tuple(state), tuple(logprobs))
+        yield digest, JudgedAnswer(kind, right, tuple(state), tuple(logprobs))

@@ -27,7 +27,7 @@ _STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class JudgedAnswer:
     """One judged answer, and what the weak model showed of it: see `Gate`."""
 
     kind: str
@@ -40,7 +40,7 @@ class Seen:
 class Sample:
     """As matrices; `tokens` log probabilities count. Raises `InvalidInput` where they teach nothing."""
 
-    seen: Sequence[Seen]
+    seen: Sequence[JudgedAnswer]
     tokens: int
 
     def __post_init__(self) -> None:

@@ -43,7 +43,7 @@ def kind_of(question: Question) -> Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LabelledAnswer:
     """One labelled question, as the weak model answered it."""
 
     kind: Kind
@@ -103,7 +103,7 @@ def _at_most(wrong: int, n: int, share: float) -> float:
     return math.fsum(map(math.exp, logs))
 
 
-def find_bound(seen: Sequence[Seen], max_error: float) -> Found:
+def find_bound(seen: Sequence[LabelledAnswer], max_error: float) -> Found:
     """The lowest bound for which the promise holds; `seen` are all of one type."""
     n, needed = len(seen), at_least(max_error)
     if n < needed:
@@ -160,7 +160,7 @@ class MeasuredBounds:
     seen: Mapping[Kind, tuple[tuple[float, bool], ...]]
 
     @classmethod
-    def of(cls, model: str, seen: Sequence[Seen], max_error: float) -> MeasuredBounds:
+    def of(cls, model: str, seen: Sequence[LabelledAnswer], max_error: float) -> MeasuredBounds:
         kinds = {kind: [each for each in seen if each.kind == kind] for kind in KINDS}
         return cls(
             model,
@@ -221,7 +221,7 @@ def read(file: Path) -> MeasuredBounds:
             raise InvalidData(file, f"is of another version; measure again: {again}")
         max_error = float(stated["max_error"])
         seen = [
-            Seen(kind, float(confidence), bool(right))
+            LabelledAnswer(kind, float(confidence), bool(right))
             for kind in KINDS
             for confidence, right in stated["seen"][kind]
         ]

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from edge_router.errors import InvalidData, InvalidInput
 from edge_router.routing.confidence import gate_store
-from edge_router.routing.confidence.fit import SIGNALS, Sample, Seen, gate, odds, plain, probe, unseen
+from edge_router.routing.confidence.fit import SIGNALS, JudgedAnswer, Sample, gate, odds, plain, probe, unseen
 from edge_router.routing.confidence.gate import Gate, LogisticRegression
 from edge_router.routing.confidence.measure import auroc, measure
 from edge_router.system.paths import Paths
 
 
-def seen(n: int = 200, *, told: float = 2.0, kinds: int = 4, seed: int = 0) -> list[Seen]:
+def seen(n: int = 200, *, told: float = 2.0, kinds: int = 4, seed: int = 0) -> list[JudgedAnswer]:
     """Answers whose state tells with strength `told` whether they are right; of 24 numbers one does."""
     rng = np.random.default_rng(seed)
     found = []
@@ -27,7 +27,7 @@ def seen(n: int = 200, *, told: float = 2.0, kinds: int = 4, seed: int = 0) -> l
         state = rng.normal(size=24)
         right = bool(rng.random() < 1 / (1 + np.exp(-told * state[7])))
         logprobs = -rng.exponential(0.3 if right else 1.0, rng.integers(1, 6))
-        found.append(Seen(f"kind {place_ % kinds}", right, tuple(state), tuple(logprobs)))
+        found.append(JudgedAnswer(f"kind {place_ % kinds}", right, tuple(state), tuple(logprobs)))
     return found
 
 

@@ -14,8 +14,8 @@ from edge_router.questions.bounds import NONE_STAYS, Bounds
 from edge_router.questions.question import Choice, Scale, YesNo
 from edge_router.routing.thresholds.question_bounds import (
     FILE,
+    LabelledAnswer,
     MeasuredBounds,
-    Seen,
     at_least,
     find,
     find_bound,
@@ -48,11 +48,11 @@ def test_the_bound_is_the_binomials_own() -> None:
         assert below == pytest.approx(0.05, rel=1e-6), (wrong, n)
 
 
-def labels(*pairs: tuple[int, float, float], seed: int = 1) -> list[Seen]:
+def labels(*pairs: tuple[int, float, float], seed: int = 1) -> list[LabelledAnswer]:
     """So many of a confidence, with a chance of being right."""
     draw = random.Random(seed)
     return [
-        Seen("choice", confidence, draw.random() < right)
+        LabelledAnswer("choice", confidence, draw.random() < right)
         for count, confidence, right in pairs
         for _ in range(count)
     ]
@@ -60,28 +60,30 @@ def labels(*pairs: tuple[int, float, float], seed: int = 1) -> list[Seen]:
 
 def test_answers_stay_from_where_they_are_right_often_enough() -> None:
     seen = (
-        [Seen("choice", 0.9, True)] * 200
-        + [Seen("choice", 0.4, True)] * 10
-        + [Seen("choice", 0.4, False)] * 30
+        [LabelledAnswer("choice", 0.9, True)] * 200
+        + [LabelledAnswer("choice", 0.4, True)] * 10
+        + [LabelledAnswer("choice", 0.4, False)] * 30
     )
     found = find_bound(seen, 0.05)
     assert found.bound == 0.41 and (found.kept, found.wrong) == (200, 0)
     assert found.upper is not None and found.upper < 0.05
-    assert find_bound([Seen("choice", 0.1, True)] * 100, 0.05).bound == 0.0
+    assert find_bound([LabelledAnswer("choice", 0.1, True)] * 100, 0.05).bound == 0.0
 
 
 def test_it_says_how_many_labels_are_missing() -> None:
     assert at_least(0.05) == 59 and at_least(0.01) == 299
-    few = find_bound([Seen("choice", 0.9, True)] * 40, 0.05)
+    few = find_bound([LabelledAnswer("choice", 0.9, True)] * 40, 0.05)
     assert few.bound is None and few.missing == 19
-    unlucky = find_bound([Seen("choice", 0.9, n != 0) for n in range(60)], 0.05)
+    unlucky = find_bound([LabelledAnswer("choice", 0.9, n != 0) for n in range(60)], 0.05)
     assert unlucky.bound == NONE_STAYS and 30 <= unlucky.missing <= 400
     # right where it is surest, of which there are too few for a promise yet
-    seen = [Seen("choice", 0.9, True)] * 40 + [Seen("choice", 0.5, n % 2 == 0) for n in range(80)]
+    seen = [LabelledAnswer("choice", 0.9, True)] * 40 + [
+        LabelledAnswer("choice", 0.5, n % 2 == 0) for n in range(80)
+    ]
     steep = find_bound(seen, 0.05)
     assert steep.bound == NONE_STAYS and steep.missing == 57
-    assert find_bound([*seen, *[Seen("choice", 0.9, True)] * 19], 0.05).bound == 0.51
-    hopeless = find_bound([Seen("choice", 0.9, n % 3 == 0) for n in range(600)], 0.05)
+    assert find_bound([*seen, *[LabelledAnswer("choice", 0.9, True)] * 19], 0.05).bound == 0.51
+    hopeless = find_bound([LabelledAnswer("choice", 0.9, n % 3 == 0) for n in range(600)], 0.05)
     assert hopeless.bound == NONE_STAYS and hopeless.missing == 0
 
 
@@ -95,7 +97,7 @@ def test_the_promise_is_kept_in_nineteen_of_twenty_draws() -> None:
     for seed in range(draws):
         draw = random.Random(seed)
         confidences = [draw.random() for _ in range(300)]
-        seen = [Seen("choice", c, draw.random() >= wrong_share(c)) for c in confidences]
+        seen = [LabelledAnswer("choice", c, draw.random() >= wrong_share(c)) for c in confidences]
         bound = find_bound(seen, 0.05).bound
         if bound is not None and bound <= 1:
             broken += 0.3 * (1 - bound) / 2 > 0.05  # the mean of a uniform rest
@@ -105,9 +107,9 @@ def test_the_promise_is_kept_in_nineteen_of_twenty_draws() -> None:
 def test_types_have_bounds_of_their_own_and_are_kept_with_the_weights() -> None:
     paths = Paths.default()
     seen = (
-        [Seen("choice", 0.9, True)] * 100
-        + [Seen("yes_no", 0.2, False)] * 100
-        + [Seen("scale", 0.5, True)] * 9
+        [LabelledAnswer("choice", 0.9, True)] * 100
+        + [LabelledAnswer("yes_no", 0.2, False)] * 100
+        + [LabelledAnswer("scale", 0.5, True)] * 9
     )
     measured = MeasuredBounds.of("small", seen, 0.05)
     assert measured.bounds == Bounds(yes_no=NONE_STAYS, choice=0.0, scale=None)
