@@ -12,7 +12,7 @@ PROMPT = 300  # characters of one, where the ledger stores them
 
 def row_of(record: Record, *, prompts: bool) -> dict[str, object]:
     """JSON of `record`; its prompt's beginning with `prompts` only."""
-    decision, usage, timings = record.decision, record.usage, record.timings
+    decision, timings = record.decision, record.timings
     told: dict[str, object] = {
         "time": record.time,
         "tier": decision.model,
@@ -32,10 +32,7 @@ def row_of(record: Record, *, prompts: bool) -> dict[str, object]:
         "error": record.error,
         "cause": record.cause,
         "cause_message": record.cause_message,
-        "rating": record.rating,
         "prompt": record.prompt[:PROMPT] if prompts and record.prompt else None,
-        "tokens": None if usage is None else [usage.prompt_tokens, usage.completion_tokens],
-        "would_escalate": decision.would_escalate,
     }
     return told | {name: value for name, value in more.items() if value}
 
