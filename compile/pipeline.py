@@ -7,7 +7,7 @@ is not is made in a process of its own, so that nothing of the compiler stays in
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -53,8 +53,11 @@ def ensure(
     progress: Progress | None = None,
     build: bool = True,
     offline: bool = False,
+    before: Callable[[], object] = lambda: None,
 ) -> CompiledModel:
     """The model of `card`, ready to run on this machine; whatever is missing is made now.
+
+    `before` is called ahead of that, only where something is missing; what it raises ends it there.
 
     With `build` False nothing is fetched or made: `ArtifactMissing` instead. Otherwise raises what fetching
     (`WeightsError`), reading (`InvalidModel`, `UnsupportedArchitecture`), compiling (`BuildFailed`,
@@ -66,6 +69,8 @@ def ensure(
             for doubt in doubts(card, settings):
                 _logger.warning(doubt)
             found = _find(card, settings, paths, shown)
+            if found is None:
+                before()
             if found is None and build_process.build(
                 build_process.Job(card, settings, paths, offline), shown
             ):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge_router.chat.request import ChatRequest
-from edge_router.cli import output
 from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session, weak_title
 from edge_router.cli.stderr_redirect import hushed
@@ -24,6 +23,7 @@ from edge_router.types import Progress, SilentProgress
 if TYPE_CHECKING:
     from edge_router.api.client import Controller
     from edge_router.catalog import ModelCard
+    from edge_router.cli.fetching import Fetch
     from edge_router.compile.pipeline import CompiledModel
 
 _OBJECTS = 700  # Python's own number: what a build makes is large, however few
@@ -45,9 +45,11 @@ def prepare(
         return
     if controller.decision(request).model == "strong":
         return
-    _allow(config, yes=yes)
     try:
+        _allow(config, session.paths, yes=yes)
         build(config, session.paths, session.progress)
+    except ArtifactMissing:  # a no
+        raise
     except EdgeRouterError:
         if request.private or config.offline or request.target == "weak" or not config.has_strong:
             raise
@@ -71,15 +73,46 @@ def make_ready(
     check_names(config)
     if is_ready(config, session.paths):
         return
-    _allow(config, yes=yes)
+    _allow(config, session.paths, yes=yes)
     before()
     build(config, session.paths, session.progress)
 
 
-def _allow(config: Config, *, yes: bool) -> None:
-    """Asks whether to build, unless it is the default model. Raises `ArtifactMissing` for a no."""
-    if not (yes or config.weak.model == WeakConfig().model or _agreed(config)):
+def _allow(config: Config, paths: Paths, *, yes: bool) -> None:
+    """That it can run and lie here; then asks whether to build, unless it is the default model.
+
+    Raises `ArtifactMissing` for a no, `EngineUnavailable` without the device or with too little memory there,
+    `DiskFull`.
+    """
+    check_device(config, paths)
+    if config.weak.model == WeakConfig().model:
+        return
+    from edge_router.cli.fetching import fetch_of, planned
+
+    plan = planned(config, paths)
+    fetch = None if plan is None else fetch_of(plan, paths)
+    if fetch is not None:
+        fetch.check(paths)
+    if not (yes or _agreed(config, fetch)):
         raise ArtifactMissing(config.weak.model, "compiled library")
+
+
+def check_device(config: Config, paths: Paths) -> None:
+    """Before anything is fetched or compiled for it."""
+    from edge_router.catalog import find_model
+    from edge_router.engines import resolved
+    from edge_router.vram.fitting import check_possible
+
+    config = resolved(config)
+    if config.weak.engine == "tvm":
+        from edge_router.engines.tvm.device import open_device
+
+        open_device(config.weak.device)
+    elif config.weak.engine == "webgpu":
+        from edge_router.engines.webgpu.adapters import adapters, choose
+
+        choose(config.weak.device, adapters())
+    check_possible(config, find_model(config.weak.model), paths)
 
 
 def is_ready(config: Config, paths: Paths) -> bool:
@@ -130,19 +163,21 @@ def _ensure(
     )
 
 
-def _agreed(config: Config) -> bool:
+def _agreed(config: Config, fetch: Fetch | None) -> bool:
     """Ask the person, if there is one."""
     from edge_router.catalog import find_model
 
     if not is_someone_there():
         return False
-    card = find_model(config.weak.model)
-    return asked(f"{weak_title(config)} has to be {_work(card)} first. Do that now?", default=True)
+    work = _work(find_model(config.weak.model), fetch)
+    return asked(f"{weak_title(config)} has to be {work}. Do that now?", default=True)
 
 
-def _work(card: ModelCard) -> str:
-    """ "fetched (93 MB) and compiled", as far as it is known."""
-    if card.source.kind == "local":
-        return "compiled"
-    count = getattr(card.source, "wheel_bytes", 0)
-    return f"fetched ({output.size(count)}) and compiled" if count else "fetched and compiled"
+def _work(card: ModelCard, fetch: Fetch | None) -> str:
+    """ "fetched from hf:a/b@main and compiled first (...)", with what that takes as far as it is known."""
+    if card.source.kind == "local" or (fetch is not None and not fetch.download):
+        work = "compiled first, for minutes"
+    else:
+        work = f"fetched from {card.source} and compiled first"
+    told = "its size is not known before" if fetch is None else fetch.words()
+    return f"{work} ({told})"

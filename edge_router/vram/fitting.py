@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from edge_router.errors import OutOfMemory
+from edge_router.catalog import ModelCard
+from edge_router.config.settings import Config
+from edge_router.errors import ConfigError, OutOfMemory
 from edge_router.parsing.sizes import binary
 from edge_router.records import dataclass
-from edge_router.vram.budget import MemoryBudget
+from edge_router.system.paths import Paths
+from edge_router.vram.budget import MemoryBudget, memory_budget_for, window_request_of
 from edge_router.vram.planner import Plan, Planner, WindowRequest
 from edge_router.vram.shapes import ModelShape
 
@@ -71,6 +74,32 @@ def _rounding(planner: Planner, wish: WindowRequest, best: Plan) -> str:
     if longer <= best.settings.context_window_size:
         return ""
     return f"; weak.kv_cache=int8 would leave room for {longer}"
+
+
+def check_possible(config: Config, card: ModelCard, paths: Paths) -> None:
+    """That the device could hold a model of which the numbers are known, in a short context and with nothing
+    else on it. Raises `OutOfMemory`, before minutes go into what can't be loaded.
+
+    What is free at this moment is no matter here: building takes longer than a moment.
+    """
+    if not card.config:
+        return
+    try:
+        room = memory_budget_for(config, paths)
+    except ConfigError:  # a share of what nobody can tell
+        return
+    given = None if room.is_share else room.budget
+    amounts = [amount for amount in (room.whole, given) if amount is not None]
+    if not amounts:
+        return
+    most, wish = min(amounts), window_request_of(config, card)
+    short = replace(wish, context_window_size=min(LEAST, wish.context_window_size), may_slide=False)
+    planner = Planner(card.name, ModelShape.of(card.config, card.name), room.place, most)
+    needed = planner.smallest_budget(short)
+    if needed > most:
+        context = short.context_window_size
+        reason = f"{card.name} does not fit on {room.device} with a context of {context} tokens"
+        raise OutOfMemory(config.weak.engine, reason, needed=needed, free=most, budget=given)
 
 
 def _planner(

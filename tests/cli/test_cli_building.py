@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
-from edge_router.cli import building
+from edge_router.api import model_plans
+from edge_router.catalog import find_model
+from edge_router.cli import building, fetching
 from edge_router.config.sections import WeakConfig
 from edge_router.config.settings import Config
-from edge_router.errors import ArtifactMissing, UnsupportedTarget, WeightsUnavailable
+from edge_router.errors import ArtifactMissing, EngineUnavailable, UnsupportedTarget, WeightsUnavailable
+from edge_router.hub.rate import note_rate
 from edge_router.types import SilentProgress
 
 OTHER = "hf:owner/other"
@@ -59,7 +63,10 @@ def test_yes_builds_another_model(cli, workshop):
 def test_a_person_is_asked(cli, workshop, answer):
     workshop.person, workshop.answer = True, answer
     done = cli("chat", "hello", "--model", OTHER)
-    assert workshop.asked == ["other has to be fetched and compiled first. Do that now?"]
+    assert workshop.asked == [
+        "other has to be fetched from hf:owner/other@main and compiled first (its size is not known before). "
+        "Do that now?"
+    ]
     assert (done.code == 0) == answer and bool(workshop.built) == answer
 
 
@@ -79,14 +86,50 @@ def test_a_failed_fetch_says_what_to_fetch_and_where_to_put_it(cli, workshop, mo
     assert str(paths.downloads) in done.err
 
 
-def test_the_work_is_named_as_far_as_it_is_known(tmp_path):
-    from edge_router.catalog import find_model
-
-    assert building._work(find_model("SmolLM2-135M-Instruct")) == "fetched (88.6 MiB) and compiled"
-    (tmp_path / "config.json").write_text(
-        '{"model_type": "llama", "max_position_embeddings": 64}', encoding="utf-8"
+def test_size_time_and_disk_are_told_before_anything_is_fetched(cli, workshop, monkeypatch, paths):
+    monkeypatch.setattr(fetching, "free_bytes", lambda path: 50 << 30)
+    workshop.person, workshop.answer = True, False
+    asked = ("chat", "hello", "--model", "Qwen3-4B")
+    assert cli(*asked).code == 1 and not workshop.built
+    told = (
+        "Qwen3-4B has to be fetched from hf:mlc-ai/Qwen3-4B-q4f16_1-MLC@main and compiled first (about 2.1 GiB, "
+        "3 min at 11.9 MiB/s if that is what your network gives; on disk 2.2 GiB of 50.0 GiB free). Do that now?"
     )
-    assert building._work(find_model(str(tmp_path))) == "compiled"
+    assert workshop.asked == [told]
+    paths.downloads.mkdir(parents=True, exist_ok=True)
+    note_rate(paths.downloads, 40 << 20, 10.0)
+    cli(*asked)
+    assert "9 min at 4.0 MiB/s as the last time" in workshop.asked[-1]
+    monkeypatch.setattr(fetching, "free_bytes", lambda path: 1 << 30)
+    done = cli(*asked, "--yes")
+    assert done.code == 1 and "2.2 GiB needed" in done.err and len(workshop.asked) == 2 and not workshop.built
+
+
+def test_what_lies_here_is_only_compiled(tmp_path, paths, workshop):
+    config = {"model_type": "llama", "max_position_embeddings": 64, "hidden_size": 64, "vocab_size": 99}
+    config |= {"intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    card = find_model(str(tmp_path))
+    planned = model_plans.Planning.of(Config(), paths).report(card)
+    assert building._work(card, fetching.fetch_of(planned, paths)).startswith(
+        "compiled first, for minutes (on disk"
+    )
+
+
+def test_nothing_is_built_for_a_device_that_is_not_here_or_too_small(cli, workshop, monkeypatch):
+    asked = ("chat", "hello", "--model", "Qwen3-4B", "--yes")
+    small = cli(*asked, "-o", "weak.vram_budget=1GiB")
+    assert small.code == 1 and not workshop.built
+    assert (
+        "does not fit on cpu with a context of 1024 tokens" in small.err and "edge-router plan" in small.err
+    )
+
+    def refuse(device):
+        raise EngineUnavailable("tvm", f"no {device} here")
+
+    monkeypatch.setattr("edge_router.engines.tvm.device.open_device", refuse)
+    gone = cli(*asked, "-o", "weak.engine=tvm", "-o", "weak.device=cuda", "-o", "weak.vram_budget=8GiB")
+    assert gone.code == 1 and "no cuda here" in gone.err and not workshop.built
 
 
 def test_a_strong_model_steps_in_where_the_build_fails(cli, workshop, models, monkeypatch):

@@ -198,6 +198,20 @@ def test_nothing_is_made_without_leave(source: Path, paths: Paths, compiled: lis
     assert len(compiled) == 1
 
 
+def test_who_may_stop_it_is_asked_only_where_something_is_missing(
+    source: Path, paths: Paths, compiled: list[Any]
+) -> None:
+    def refuse() -> None:
+        raise EngineUnavailable("tvm", "too small")
+
+    card = find_model(str(source))
+    with pytest.raises(EngineUnavailable):
+        ensure(card, BuildSettings(), paths=paths, before=refuse)
+    assert compiled == []
+    ensure(card, BuildSettings(), paths=paths)
+    ensure(card, BuildSettings(), paths=paths, before=refuse)
+
+
 def test_damage_to_an_artifact_is_mended(source: Path, paths: Paths, compiled: list[Any]) -> None:
     first = make(source, paths)
     shard = first.model_dir / "params_shard_0.bin"

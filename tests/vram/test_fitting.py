@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from edge_router.catalog import find_model
 from edge_router.config.settings import Config
 from edge_router.device import Gpu, host
 from edge_router.errors import OutOfMemory
 from edge_router.vram import WindowRequest, fitting
 from edge_router.vram import budget as memory_budget
 from edge_router.vram.budget import memory_budget_for
-from edge_router.vram.fitting import fit
+from edge_router.vram.fitting import check_possible, fit
 
 pytestmark = pytest.mark.integration
 
@@ -128,3 +129,25 @@ def test_a_gpu_is_planned_without_the_process(fitted, monkeypatch):
 
 def test_the_least_context_is_what_the_message_says():
     assert fitting.LEAST == 1024
+
+
+def test_what_the_device_can_never_hold_is_refused_before_it_is_built(paths, monkeypatch):
+    """By all that it has, or by the budget that was set; not by what other programs hold just now."""
+    model = find_model("Qwen3-8B")
+    for whole, free, budget, possible in (
+        (8, 1, None, True),
+        (4, 4, None, False),
+        (8, 8, "6GiB", True),
+        (8, 8, "3GiB", False),
+        (4, 4, "12GiB", False),
+    ):
+        here = replace(host(), memory_free=free * GIB, memory_total=whole * GIB)
+        monkeypatch.setattr(memory_budget, "host", lambda memory, here=here: here)
+        config = Config().replace(**{"weak.device": "cpu", "weak.vram_budget": budget})
+        try:
+            check_possible(config, model, paths)
+        except OutOfMemory as error:
+            assert not possible and error.needed and error.free, (whole, free, budget)
+            assert "does not fit on cpu with a context of 1024 tokens" in error.reason
+        else:
+            assert possible, (whole, free, budget)

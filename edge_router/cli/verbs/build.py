@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edge_router.catalog import model_cards
-from edge_router.cli import building, output
+from edge_router.cli import building, fetching, output
 from edge_router.cli.session import Session, named
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -63,6 +63,10 @@ def compile_(
         weak__device=device,
         offline=offline,
     )
+    if device is None and not shared:  # else it may be for another machine
+        building.check_device(config, session.paths)
+    if not (offline or session.options.quiet):
+        fetching.tell(config, session.paths)
     done = building.build(config, session.paths, session.progress, shared=shared)
     if json:
         facts = {"model": done.card.name, "model_dir": str(done.model_dir), "library": str(done.library)}

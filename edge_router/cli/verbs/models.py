@@ -18,7 +18,7 @@ from edge_router.catalog import (
     model_cards,
 )
 from edge_router.catalog.configs import MLC_CONFIG
-from edge_router.cli import output
+from edge_router.cli import fetching, output
 from edge_router.cli.confirming import confirmed
 from edge_router.cli.session import Session, named
 from edge_router.errors import InvalidModel, WeightsCorrupt
@@ -98,6 +98,9 @@ def pull(
     session = Session(ctx)
     config = session.config(offline=offline)
     card = _found(session, model)
+    if not (config.offline or session.options.quiet):
+        name = config.weak.model if model is None else named(model)
+        fetching.tell(config.replace(**{"weak.model": name}), session.paths)
     with concerning(card):
         path = fetch(card.source, session.paths.downloads, progress=session.progress, offline=config.offline)
     output.write(f"{path}\n")

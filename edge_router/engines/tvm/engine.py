@@ -32,6 +32,7 @@ from edge_router.parsing import strict_json
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress
+from edge_router.vram.fitting import check_possible
 
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
@@ -79,6 +80,7 @@ def built(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
         progress=progress,
         build=config.weak.build,
         offline=config.offline,
+        before=lambda: check_possible(config, card, paths),
     )
 
 

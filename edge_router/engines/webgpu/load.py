@@ -22,6 +22,7 @@ from edge_router.prompts.directory import ModelDirectory
 from edge_router.records import dataclass
 from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress
+from edge_router.vram.fitting import check_possible
 from edge_router.webgpu_program import Windows, footprint, read_program
 
 _WORTH = 1.1
@@ -48,6 +49,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         progress=progress,
         build=config.weak.build,
         offline=config.offline,
+        before=lambda: check_possible(config, card, paths),
     )
     name = compiled.card.name
     engine = open_model(
