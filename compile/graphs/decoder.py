@@ -18,7 +18,7 @@ from edge_router.architectures.mixers import Mixer, MixerSizes
 from edge_router.compile.graphs.causal import CausalLM
 from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.graphs.experts import Mixture
-from edge_router.compile.graphs.mixing import KeptStates, mixing
+from edge_router.compile.graphs.mixing import KeptStates, gated_head_norms, gated_output, mixing
 from edge_router.compile.graphs.parts import Parts
 from edge_router.compile.kernels.shapes import Gate
 from edge_router.compile.rotary import Rotary
@@ -114,6 +114,7 @@ class Attention(nn.Module):
             self.v_proj = parts.linear(hidden, design.key_width)
         else:
             plain, rows = described.head_norms == "none", design.width + 2 * design.key_width
+            rows += design.width if described.gated else 0
             whole = parts.linear(hidden, rows, stored=plain, bias=described.bias)
             setattr(self, names.qkv, whole)
         if described.head_norms != "none":
@@ -122,24 +123,29 @@ class Attention(nn.Module):
             self.k_norm = parts.norm(config.head_dim if each else design.key_width, epsilon)
         setattr(self, names.out, parts.linear(design.width, hidden))
         self._normalised = parts.head_norms(config) if described.head_norms == "each" else None
+        if described.gated:
+            self._normalised = gated_head_norms(parts, config)
         self._turned = parts.turned(config, turns) if design.turns else None
         scale = described.score_scale(design.values, config.head_dim)
         self.attention = parts.attention(config, scale, windowed=design.windowed[layer])
 
     def forward(self, x: Tensor, cache: Any, layer: int) -> Tensor:
         """What `project` is to be multiplied with."""
-        names = self._design.architecture.names
+        names, gates = self._design.architecture.names, None
         if self._design.architecture.split:
             qkv = op.concat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], dim=1)
         else:
             qkv = getattr(self, names.qkv)(x)
+        if self._design.architecture.gated:
+            gates = qkv
         if self._normalised is not None:
             qkv = self._normalised(qkv, self.q_norm, self.k_norm)
         elif self._design.architecture.head_norms == "all":
             qkv = self._normalised_together(qkv)
         if self._turned is not None:
             qkv = self._turned(qkv, cache)
-        return self.attention(qkv, cache, layer)
+        attended = self.attention(qkv, cache, layer)
+        return attended if gates is None else gated_output(self._parts, self._design.config, attended, gates)
 
     def _normalised_together(self, qkv: Tensor) -> Tensor:
         width = self._design.width

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,12 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor
 
 from edge_router.architectures.mixers import Mixer, MixerSizes, State
+from edge_router.compile.graphs.parts import heads_of
 from edge_router.compile.kernels.base import StateKernels
 from edge_router.records import dataclass
 
 if TYPE_CHECKING:
+    from edge_router.compile.graphs.config import DecoderConfig
     from edge_router.compile.graphs.decoder import Design
     from edge_router.compile.graphs.parts import Parts
 
@@ -57,8 +59,7 @@ class Mixing(nn.Module):
 
     def __init__(self, design: Design, parts: Parts, layer: int, mixer: Mixer) -> None:
         super().__init__()
-        assert isinstance(parts.kernels, StateKernels), "see compile.targets.check_states"
-        self.kernels: StateKernels = parts.kernels
+        self.kernels = state_kernels(parts)
         self.design, self.parts, self.layer, self.mixer = design, parts, layer, mixer
         sizes = design.mixer_sizes[mixer.kind]
         hidden = design.config.hidden_size
@@ -112,3 +113,37 @@ class ShortConvolution(Mixing):
             Tensor.placeholder((projected.shape[0], channels), "float32"),
             number=layer,
         )
+
+
+def gated_head_norms(parts: Parts, config: DecoderConfig) -> Callable[[Tensor, Any, Any], Tensor]:
+    """As `Parts.head_norms`, of queries that have their gates beside them, which are left out."""
+    heads, epsilon, kernels = heads_of(config, parts.stored), config.rms_norm_eps, state_kernels(parts)
+
+    def normalised(qkv: Tensor, query: Any, key: Any) -> Tensor:
+        return parts.call(
+            ("gated_head_norm", heads, epsilon),
+            "gated_head_norm",
+            lambda: kernels.gated_head_norm(heads, epsilon),
+            [qkv, query.weight, key.weight],
+            Tensor.placeholder((qkv.shape[0], (heads.query + 2 * heads.key_value) * heads.size), heads.dtype),
+        )
+
+    return normalised
+
+
+def gated_output(parts: Parts, config: DecoderConfig, attended: Tensor, qkv: Tensor) -> Tensor:
+    """What attention gives, by the gates that lie beside the queries."""
+    heads, kernels = heads_of(config, parts.stored), state_kernels(parts)
+    return parts.call(
+        ("gated_output", heads),
+        "gated_output",
+        lambda: kernels.gated_output(heads),
+        [attended, qkv],
+        Tensor.placeholder(attended.shape, STATE),
+    )
+
+
+def state_kernels(parts: Parts) -> StateKernels:
+    """Those of a target that `compile.targets.check_states` has let pass."""
+    assert isinstance(parts.kernels, StateKernels)
+    return parts.kernels

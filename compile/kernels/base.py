@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from edge_router.compile.kernels.attention_paged import Sight
-    from edge_router.compile.kernels.shapes import Grouped, Heads, Linear, Routing
+    from edge_router.compile.kernels.shapes import (
+        Convolved,
+        GatedNorm,
+        Grouped,
+        Heads,
+        Linear,
+        Recurrence,
+        Routing,
+    )
     from edge_router.compile.kernels.stored import Stored
 
 
@@ -84,3 +92,13 @@ class StateKernels(Kernels, Protocol):
     """What a target may bring beside them, so that layers may keep states in the place of keys and values."""
 
     def short_convolution(self, channels: int, taps: int, weight_dtype: str) -> Any: ...
+
+    def convolve(self, shape: Convolved) -> Any: ...
+
+    def recurrence(self, shape: Recurrence) -> Any: ...
+
+    def gated_norm(self, shape: GatedNorm) -> Any: ...
+
+    def gated_head_norm(self, heads: Heads, epsilon: float) -> Any: ...
+
+    def gated_output(self, heads: Heads) -> Any: ...

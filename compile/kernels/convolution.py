@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tvm import tirx
@@ -15,7 +16,6 @@ from edge_router.compile.kernels.ir import (
     branch,
     cast,
     kernel,
-    lanes_of,
     load,
     parallel,
     scratch,
@@ -42,25 +42,20 @@ class Rows:
         self._sources, self._saves = (k.tensor(name, (rows,), "int32") for name in ("sources", "saves"))
         self.layer = k.scalar("layer", "int64")
 
-    def begin(self, row: Expr, cells: list[Cell], held: Any) -> None:
-        """The state before a row into `cells`; `held(slot, number)` is what a slot holds of one."""
+    def at_begin(self, row: Expr, take: Callable[[Expr], None], empty: Callable[[], None]) -> None:
+        """Before a row: `take` the state in a slot, begin with an `empty` one, or go on with what is there."""
         source = bind(load(self._sources, row))
         with when(source != BEFORE), branch(source >= 0) as (kept, none):
             with kept:
-                slot = bind(cast(source, "int64"))
-                for number, cell in enumerate(cells):
-                    cell.set(held(slot, number))
+                take(bind(cast(source, "int64")))
             with none:
-                for cell in cells:
-                    cell.set(zero(lanes_of(cell.value)))
+                empty()
 
-    def end(self, row: Expr, cells: list[Cell], keep: Any) -> None:
-        """The state behind a row from `cells`; `keep(slot, number, value)` stores one."""
+    def at_end(self, row: Expr, keep: Callable[[Expr], None]) -> None:
+        """Behind a row: `keep` the state in a slot, where it has one."""
         target = bind(load(self._saves, row))
         with when(target >= 0):
-            slot = bind(cast(target, "int64"))
-            for number, cell in enumerate(cells):
-                keep(slot, number, cell.value)
+            keep(bind(cast(target, "int64")))
 
 
 class Convolution:
@@ -82,18 +77,27 @@ class Convolution:
     def step(self, row: Expr, value: Expr) -> Expr:
         """What comes out for `value`, this row's."""
         layer, first, lanes = self._rows.layer, self._first, self._lanes
-        self._rows.begin(
-            row, self._last, lambda slot, number: load(self._tail, layer, slot, number, first, lanes=lanes)
-        )
+
+        def take(slot: Expr) -> None:
+            for number, cell in enumerate(self._last):
+                cell.set(load(self._tail, layer, slot, number, first, lanes=lanes))
+
+        def empty() -> None:
+            for cell in self._last:
+                cell.set(zero(lanes))
+
+        def keep(slot: Expr) -> None:
+            for number, cell in enumerate(self._last):
+                store(self._tail, cell.value, layer, slot, number, first)
+
+        self._rows.at_begin(row, take, empty)
         total = Cell(value * self._taps[-1])
         for cell, tap in zip(self._last, self._taps, strict=False):
             total.add(cell.value * tap)
         for cell, following in zip(self._last, self._last[1:], strict=False):
             cell.set(following.value)
         self._last[-1].set(value)
-        self._rows.end(
-            row, self._last, lambda slot, number, kept: store(self._tail, kept, layer, slot, number, first)
-        )
+        self._rows.at_end(row, keep)
         return total.value
 
 

@@ -17,11 +17,21 @@ from edge_router.compile.kernels import (
     logits,
     norm,
     pages,
+    recurrence,
     rotary,
 )
 from edge_router.compile.kernels.attention_paged import Sight
 from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.shapes import PAGE, Grouped, Heads, Linear, Routing
+from edge_router.compile.kernels.shapes import (
+    PAGE,
+    Convolved,
+    GatedNorm,
+    Grouped,
+    Heads,
+    Linear,
+    Recurrence,
+    Routing,
+)
 from edge_router.compile.kernels.stored import Stored
 
 
@@ -74,6 +84,21 @@ class Processor:
 
     def short_convolution(self, channels: int, taps: int, weight_dtype: str) -> Any:
         return convolution.short_convolution(self.isa, channels, taps, weight_dtype)
+
+    def convolve(self, shape: Convolved) -> Any:
+        return recurrence.convolve(self.isa, shape)
+
+    def recurrence(self, shape: Recurrence) -> Any:
+        return recurrence.recurrence(self.isa, shape)
+
+    def gated_norm(self, shape: GatedNorm) -> Any:
+        return recurrence.gated_norm(self.isa, shape)
+
+    def gated_head_norm(self, heads: Heads, epsilon: float) -> Any:
+        return recurrence.gated_head_norm(self.isa, heads, epsilon)
+
+    def gated_output(self, heads: Heads) -> Any:
+        return recurrence.gated_output(self.isa, heads)
 
     def copy_page(self, heads: Heads) -> Any:
         return stock._copy_single_page_cpu(heads.key_value, PAGE, heads.size, heads.dtype)

@@ -82,3 +82,55 @@ class Grouped:
     gate: Gate | None = None
     add: bool = False
     stored: Stored = field(default_factory=Stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Convolved:
+    """`channels` columns of x from `first` on, of its `width`, each with `taps` of its own."""
+
+    width: int
+    channels: int
+    taps: int
+    dtype: str
+    first: int = 0
+    bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """`heads` states of [key_size, value_size], in groups that share one of the `key_heads`.
+
+    `query`, `key` and `value` are where these begin in the `convolved` columns, `step` and `rate` in the
+    projected ones, which are `width`. `delta`: by the gated delta rule.
+    """
+
+    heads: int
+    key_heads: int
+    key_size: int
+    value_size: int
+    convolved: int
+    query: int
+    key: int
+    value: int
+    width: int
+    step: int
+    dtype: str
+    rate: int = 0
+    delta: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GatedNorm:
+    """Each of `groups` of `size` is normalised by itself; gates begin at column `gate` of `width`.
+
+    `before`: the gate comes before the norm; `whole`: each group has weights of its own.
+    """
+
+    groups: int
+    size: int
+    width: int
+    gate: int
+    epsilon: float
+    dtype: str
+    before: bool = False
+    whole: bool = False

@@ -33,7 +33,8 @@ class Folder:
             described = architecture(str(self.config.get("model_type")))
         except (InvalidModel, UnsupportedArchitecture):  # which is told where it must be known
             return {name: name for name in held}
-        return {described.checkpoint_name(name): name for name in held}
+        ours = (name for name in held if not name.startswith(described.skipped))
+        return {described.checkpoint_name(name): name for name in ours}
 
     @cached_property
     def generation(self) -> Mapping[str, object]:

@@ -30,7 +30,9 @@ class GgufReader:
         if described is None or described.gguf is None:
             raise UnsupportedArchitecture(name, gguf_architectures())
         self._described, self._gguf = described, described.gguf
-        known = {name: self._gguf.hugging_face_name(name) for name in self._file.tensors}
+        layers = cast(int, self.config["num_hidden_layers"]) if self._gguf.spare else 0
+        useful = self._gguf.useful(self._file.tensors, layers)
+        known = {name: self._gguf.hugging_face_name(name) for name in useful}
         self._names = {theirs: name for name, theirs in known.items() if theirs is not None}
         self._check_types()
         for name in self._file.tensors:
@@ -70,13 +72,21 @@ class GgufReader:
             raise missing_tensor(self.source, name, self._names)
         inner = self._names[name]
         tensor = self._file.tensors[inner]
+        within = name.split(".", 3)[-1]  # the layer
+        rows = self._gguf.rows(self.config, within)
         if len(tensor.shape) == 1:
-            vector: Floats = self._dequantize(tensor, np.arange(1))[0][start:stop]
-            return vector - 1 if self._described.plus_one and name.endswith("norm.weight") else vector
-        order = np.arange(tensor.shape[0])
+            vector: Floats = self._dequantize(tensor, np.arange(1))[0]
+            vector = (vector if rows is None else vector[rows])[start:stop]
+            if within in self._gguf.powers:
+                return cast(Floats, np.log(-vector))
+            mixed = within.startswith(tuple(f"{mixer.name}." for mixer in self._described.mixers))
+            added = self._described.plus_one and name.endswith("norm.weight") and not mixed
+            return vector - 1 if added else vector
+        order = np.arange(tensor.shape[0]) if rows is None else np.array(rows)
         if self._gguf.turned and inner.endswith((".attn_q.weight", ".attn_k.weight")):
             order = _rotary_order(tensor.shape[0], cast(int, self.config["head_dim"]))
-        return self._dequantize(tensor, order[start:stop])
+        found, columns = self._dequantize(tensor, order[start:stop]), self._gguf.columns(self.config, within)
+        return found if columns is None else np.ascontiguousarray(found[:, columns])
 
     def _dequantize(self, tensor: GgufTensor, order: np.typing.NDArray[np.intp]) -> Floats:
         from gguf.constants import GGMLQuantizationType

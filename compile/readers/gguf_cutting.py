@@ -45,6 +45,12 @@ class PreTokenizer:
 _GPT2, _SMOLLM = PreTokenizer(), PreTokenizer(digits=True)
 _LLAMA = PreTokenizer(_LLAMA3, whole=True)
 _QWEN = PreTokenizer(_LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}"), composed=True)
+_QWEN35 = PreTokenizer(
+    _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+    .replace(r"?\p{L}+", r"?[\p{L}\p{M}]+")
+    .replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]"),
+    composed=True,
+)
 _GPT4O = PreTokenizer(_by_case(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?", r"\p{N}{1,3}"))
 _TEKKEN = PreTokenizer(_by_case("", r"\p{N}"), whole=True)
 
@@ -56,9 +62,10 @@ CUTS: Mapping[str, PreTokenizer] = MappingProxyType(
         "smollm": _SMOLLM,
         **dict.fromkeys(("starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _SMOLLM),
         "llama-bpe": _LLAMA,
-        **dict.fromkeys(("llama3", "llama-v3", "falcon3", "pixtral"), _LLAMA),
+        **dict.fromkeys(("llama3", "llama-v3", "falcon3", "pixtral", "lfm2"), _LLAMA),
         **dict.fromkeys(("dbrx", "smaug-bpe"), PreTokenizer(_LLAMA3)),
         "qwen2": _QWEN,
+        "qwen35": _QWEN35,
         **dict.fromkeys(("deepseek-r1-qwen", "stablelm2"), _QWEN),
         "gpt-4o": _GPT4O,
         "tekken": _TEKKEN,

@@ -213,8 +213,9 @@ class _Layer:
         out = self._linear(f"{names.attention}.{names.out}", "self_attn.o_proj", (size.hidden, query))
         each = self.kind.head_norms == "each"
         norms = {} if self.kind.head_norms == "none" else {"q": query, "k": key}
+        queries = 2 * query if self.kind.gated else query
         return [
-            *self._queries_keys_values(name, source, {"q": query, "k": key, "v": key}),
+            *self._queries_keys_values(name, source, {"q": queries, "k": key, "v": key}),
             out,
             *(
                 _vector(f"{name}.{p}_norm", f"{source}.{p}_norm", size.head_dim if each else width, self.kind)
@@ -257,7 +258,7 @@ class _Layer:
         mlp, inner = f"{self.source}.mlp", self.size.intermediate
         parts: tuple[str, ...] = (f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight")
         rows: tuple[int, ...] = (inner, inner)
-        if self.kind.fused:
+        if self.kind.fused or self.kind.fused_mlp:
             parts, rows = (f"{mlp}.gate_up_proj.weight",), (2 * inner,)
         shape = (2 * inner, self.size.hidden)
         before = "pre_feedforward_layernorm" if self.kind.norms == "around" else "post_attention_layernorm"
@@ -269,7 +270,11 @@ class _Layer:
         return None if self.kind.plus_one or self.kind.norms == "after" else norm
 
     def _linear(self, name: str, source: str, shape: tuple[int, int], *, by_up: bool = False) -> Parameter:
-        fed = f"{self.source}.mlp.up_proj.weight" if by_up and not self.kind.fused else None
+        fed = (
+            f"{self.source}.mlp.up_proj.weight"
+            if by_up and not (self.kind.fused or self.kind.fused_mlp)
+            else None
+        )
         weights = (f"{self.source}.{source}.weight",)
         return Parameter(f"{self.name}.{name}", weights, shape[:1], shape, "linear", fed)
 

@@ -139,6 +139,8 @@ class Reference:
         mixer = self._mixers[number]
         if mixer is None:
             mixed = self._attention(number, inputs, look, texts)
+            if self._kind.gated:
+                mixed = mixed / (1 + np.exp(-self._gates))
             (mixed,) = self._products(look, mixed, f"{layer}.self_attn.o_proj")
         else:
             mixed = self._mixed_by(mixer, number, inputs, look, texts)
@@ -166,7 +168,7 @@ class Reference:
         return out
 
     def _one_mlp(self, mlp: str, inputs: Floats, look: Observer) -> Floats:
-        if self._kind.fused:
+        if self._kind.fused or self._kind.fused_mlp:
             (both,) = self._products(look, inputs, f"{mlp}.gate_up_proj")
             gate, up = np.split(both, 2, axis=-1)
         else:
@@ -231,7 +233,12 @@ class Reference:
         if self._kind.bias:
             flat += np.concatenate([self._weight(f"{source}.bias") for source in sources])
         query, key = size.heads * size.head_dim, size.kv_heads * size.head_dim
-        widths = np.split(flat, [query, query + key], axis=-1)
+        queries = 2 * query if self._kind.gated else query
+        widths = np.split(flat, [queries, queries + key], axis=-1)
+        if self._kind.gated:
+            both = widths[0].reshape(len(inputs), size.heads, 2, size.head_dim)
+            widths[0] = both[:, :, 0].reshape(len(inputs), query)
+            self._gates = both[:, :, 1].reshape(len(inputs), query)
         if self._kind.head_norms == "all":
             widths = self._normalised_pair(prefix, widths)
         parts = [part.reshape(len(inputs), -1, size.head_dim) for part in widths]

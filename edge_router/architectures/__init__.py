@@ -16,6 +16,7 @@ from edge_router.architectures.exaone4 import EXAONE4
 from edge_router.architectures.gemma import GEMMA2, GEMMA3
 from edge_router.architectures.gguf_names import GgufNames
 from edge_router.architectures.granite import GRANITE
+from edge_router.architectures.granite_hybrid import GRANITE_HYBRID
 from edge_router.architectures.lfm2 import LFM2
 from edge_router.architectures.llama import LLAMA
 from edge_router.architectures.mistral import MINISTRAL3, MISTRAL
@@ -23,6 +24,7 @@ from edge_router.architectures.olmo import OLMO2, OLMO3
 from edge_router.architectures.phi3 import PHI3
 from edge_router.architectures.qwen2 import QWEN2
 from edge_router.architectures.qwen3 import QWEN3
+from edge_router.architectures.qwen3_5 import QWEN3_5
 from edge_router.architectures.qwen3_moe import QWEN3_MOE
 from edge_router.architectures.smollm3 import SMOLLM3
 from edge_router.errors import UnsupportedArchitecture
@@ -40,8 +42,8 @@ __all__ = [
 ]
 
 _OURS = (
-    *(LLAMA, MISTRAL, MINISTRAL3, QWEN2, QWEN3, QWEN3_MOE, GEMMA2, GEMMA3, PHI3),
-    *(SMOLLM3, GRANITE, OLMO2, OLMO3, EXAONE4, LFM2),
+    *(LLAMA, MISTRAL, MINISTRAL3, QWEN2, QWEN3, QWEN3_MOE, QWEN3_5, GEMMA2, GEMMA3, PHI3),
+    *(SMOLLM3, GRANITE, GRANITE_HYBRID, OLMO2, OLMO3, EXAONE4, LFM2),
 )
 BY_TYPE: Mapping[str, Architecture] = MappingProxyType({name: one for one in _OURS for name in one.types})
 _BY_GGUF: Mapping[str, Architecture] = MappingProxyType(

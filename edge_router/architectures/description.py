@@ -25,8 +25,8 @@ HeadNorms = Literal["none", "each", "all"]
 # Which layers have the window that a config states: none, all of them, or those that `layer_types` names.
 Windowed = Literal["none", "all", "some"]
 # Which layers turn by position: all alike; those with a window by a base of their own; only those with a
-# window, where there are any; or those that `no_rope_layers` names.
-Turns = Literal["alike", "near and far", "near only", "listed"]
+# window, where there are any; those that `no_rope_layers` names; all or none by `position_embedding_type`.
+Turns = Literal["alike", "near and far", "near only", "listed", "stated"]
 # How one layer turns: as the config says, by its base for near tokens, or not at all.
 Turn = Literal["far", "near", "none"]
 _SLIDING = "sliding_attention"  # of `layer_types`
@@ -58,8 +58,8 @@ class Architecture:
     here, even where a config states it. `every`: one in how many layers sees (or turns) otherwise, where the
     config does not say which. `graph`: "module:function" of what builds the model out of a target's parts.
     `mixers` stand in attention's place in the layers that `layer_types` calls so. `checkpoint`: its tensors'
-    names in a checkpoint, without layer and last word, with Llama's; `plain`: from config.json to the keys
-    that all have in common.
+    names in a checkpoint, without layer and last word, with Llama's; `inner` begins those of a model that
+    also sees, and `skipped` what that holds beside; `plain`: from config.json to the keys that all have.
     """
 
     model_type: str
@@ -70,7 +70,9 @@ class Architecture:
     norms: Norms = "before"
     head_norms: HeadNorms = "none"
     bias: bool = False  # of queries, keys and values
+    gated: bool = False  # what attention gives is multiplied by the sigmoid of a gate, beside each query
     fused: bool = False  # the checkpoint holds q, k and v in one tensor, gate and up in another
+    fused_mlp: bool = False  # gate and up alone
     split: bool = False  # MLC, too, keeps q, k and v apart
     plus_one: bool = False  # norms multiply by 1 + weight; MLC stores the sum
     tied: bool = False  # where config.json leaves it open
@@ -84,6 +86,8 @@ class Architecture:
     keys: tuple[str, ...] = field(default=())
     mixers: tuple[Mixer, ...] = ()
     checkpoint: Mapping[str, str] = field(default_factory=dict)
+    inner: str = ""
+    skipped: tuple[str, ...] = ()
     plain: Callable[[Mapping[str, object]], dict[str, object]] = _unchanged
 
     @property
@@ -125,6 +129,8 @@ class Architecture:
 
     def checkpoint_name(self, name: str) -> str:
         """A tensor's name as Llama's checkpoints would have it."""
+        if self.inner and name.startswith(self.inner):
+            name = f"model.{name.removeprefix(self.inner)}"
         stem, dot, word = name.rpartition(".")
         found = _LAYER.match(name)
         layer = found.group() if found else ""
@@ -134,6 +140,8 @@ class Architecture:
         """How each layer turns queries and keys by their positions."""
         if self.turns == "alike":
             return _either([True] * layers, "far", "none")
+        if self.turns == "stated":
+            return _either([config.get("position_embedding_type") == "rope"] * layers, "far", "none")
         if self.turns == "listed":
             stated = config.get("no_rope_layers")
             if isinstance(stated, list) and len(stated) == layers:

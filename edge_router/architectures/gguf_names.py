@@ -5,8 +5,9 @@ As llama.cpp's converter writes them (convert_hf_to_gguf.py) and its runtime rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from typing import TypeVar
 
 from edge_router.records import dataclass
 
@@ -46,6 +47,13 @@ EXPERTS = {
 FUSED = {"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"}
 ROPE_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
+T = TypeVar("T")
+Order = Callable[[Mapping[str, object], str], Sequence[int] | None]
+
+
+def _in_order(config: Mapping[str, object], name: str) -> Sequence[int] | None:
+    return None
+
 
 @dataclass(frozen=True, slots=True)
 class GgufNames:
@@ -55,7 +63,9 @@ class GgufNames:
     by the root of hidden / heads, which no key says. `numbers`: metadata keys of its own, with their names in
     config.json; `counts`: those that are whole; `unsaid`: what no file says and all of its models have.
     `top`: tensors outside of layers, beside `TOP`. `windowed`: the `model_type` of files that state a window,
-    where that is another.
+    where that is another. `rows` and `columns`: which of the file's are a tensor's, by the config and the
+    tensor's name in a layer, None for all as they come. Of the tensors named in `powers` files hold -exp(x).
+    `spare`: the key of how many layers at the end go unused.
     """
 
     architecture: str
@@ -67,6 +77,21 @@ class GgufNames:
     unsaid: Mapping[str, object] = field(default_factory=dict)
     windowed: str = ""
     top: Mapping[str, str] = field(default_factory=dict)
+    rows: Order = _in_order
+    columns: Order = _in_order
+    powers: tuple[str, ...] = ()
+    spare: str = ""
+
+    def useful(self, tensors: Mapping[str, T], layers: int) -> Mapping[str, T]:
+        """Those of the first `layers`, and what is in none."""
+        if not self.spare:
+            return tensors
+        known = {f"blk.{layer}" for layer in range(layers)}
+        return {
+            name: tensor
+            for name, tensor in tensors.items()
+            if not name.startswith("blk.") or ".".join(name.split(".", 2)[:2]) in known
+        }
 
     def hugging_face_name(self, name: str) -> str | None:
         """None for a tensor that this architecture does not have."""
@@ -76,6 +101,9 @@ class GgufNames:
         top = {**TOP, **self.top}
         if stem in top:
             return f"{top[stem]}.{word}"
+        whole = name.split(".", 2)
+        if len(whole) == 3 and whole[0] == "blk" and whole[2] in self.block:  # with its last word
+            return f"model.layers.{whole[1]}.{self.block[whole[2]]}"
         parts = stem.split(".", 2)
         if len(parts) == 3 and parts[0] == "blk" and parts[2] in self.block:
             return f"model.layers.{parts[1]}.{self.block[parts[2]]}.{word}"

@@ -110,7 +110,10 @@ def plain_config(config: Mapping[str, object]) -> dict[str, object]:
     in `rope_parameters`, for Gemma 3 and Olmo 3 by the kind of layer.
     """
     text = config.get("text_config")
-    plain = _own_words(dict(text) if isinstance(text, dict) else dict(config))
+    plain = dict(text) if isinstance(text, dict) else dict(config)
+    if "tie_word_embeddings" in config:  # of the whole, where its language part does not say
+        plain.setdefault("tie_word_embeddings", config["tie_word_embeddings"])
+    plain = _own_words(plain)
     turns = plain.pop("rope_parameters", None)
     if not isinstance(turns, dict):
         return plain

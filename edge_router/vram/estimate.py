@@ -254,6 +254,8 @@ def activation_width(shape: ModelShape) -> int:
         product = 6 * qkv + product
     elif described.head_norms == "each":
         product = 5 * qkv + product if described.split else max(2 * qkv, product)
+    if described.gated:  # queries with their gates are kept until attention's result has met these
+        product = 2 * (qkv + shape.query_width) + max(2 * shape.query_width, product)
     if described.turns != "alike" and not described.split:
         product += qkv
     if described.norms == "after":

@@ -164,7 +164,8 @@ class ModelShape:
                 *(Tensor(f"{name} {part}", "vector", 1, math.prod(shape), layers)
                   for part, shape in sizes.vectors.items()),
             ]  # fmt: skip
-        qkv = self.query_width + 2 * self.key_width
+        gates = self.query_width if self.architecture.gated else 0
+        qkv = self.query_width + gates + 2 * self.key_width
         found += [
             Tensor("attention in", "linear", qkv, self.hidden, self.attention_layers),
             Tensor("attention out", "linear", self.hidden, self.query_width, self.attention_layers),

@@ -129,6 +129,22 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "tie_word_embeddings": True,
         },
     ),
+    "qwen3.5": (
+        "qwen3_5_text",
+        {
+            "num_hidden_layers": 4,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1000000.0,
+                "partial_rotary_factor": 0.25,
+                "mrope_section": [3, 3, 2],
+            },
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 32,
+            "linear_value_head_dim": 16,
+        },
+    ),
     "phi3": ("phi3", {"num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": 47}),
     "phi4, short longrope, in part": (
         "phi3",

@@ -170,7 +170,26 @@ LFM2 = {
 }
 
 
-@each("config", [LFM2])
+QWEN3_5 = {
+    "model_type": "qwen3_5_text",
+    "hidden_size": 1024,
+    "intermediate_size": 3584,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 256,
+    "rms_norm_eps": 1e-6,
+    "vocab_size": 1000,
+    "partial_rotary_factor": 0.25,
+    "layer_types": [*["linear_attention"] * 3, "full_attention"],
+    "linear_num_key_heads": 16,
+    "linear_num_value_heads": 16,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+}
+
+
+@each("config", [LFM2, QWEN3_5])
 def test_layers_without_attention_are_counted_as_they_are_compiled(config):
     compiled, shape = parameters_of(config, "test"), ModelShape.of(config, "test")
     for form_name in ("q4f16_1", "q4f16_2", "q0f16"):

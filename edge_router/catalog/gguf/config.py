@@ -66,6 +66,7 @@ class GgufConfig:
         described = of_gguf(self._family)
         if described is None or (names := described.gguf) is None:
             return self._stated()
+        self._tensors = names.useful(self._tensors, self._layers(names))
         foreign = next((name for name in self._tensors if names.hugging_face_name(name) is None), None)
         if foreign is not None:
             raise InvalidModel(
@@ -78,14 +79,14 @@ class GgufConfig:
         if "token_embd.weight" not in self._tensors:
             raise InvalidModel(self._source, "holds no tensor token_embd.weight")
         kind = described.model_type.removesuffix("_text").title()
-        return {
+        stated = {
             "architectures": [f"{kind}ForCausalLM"],
             "model_type": self._model_type(described, names),
             "hidden_size": hidden,
             "intermediate_size": self._number("feed_forward_length"),
             "num_attention_heads": heads,
             "num_key_value_heads": self._most("attention.head_count_kv", heads),
-            "num_hidden_layers": self._number("block_count"),
+            "num_hidden_layers": self._layers(names),
             "head_dim": head_dim,
             "hidden_act": described.gates[0],
             "rms_norm_eps": self._real("attention.layer_norm_rms_epsilon"),
@@ -96,6 +97,7 @@ class GgufConfig:
             "tie_word_embeddings": "output.weight" not in self._tensors,
             **self._own(described, names, hidden, heads, head_dim),
         }
+        return described.plain(stated)
 
     def _stated(self) -> dict[str, object]:
         """Of an architecture that can't be compiled, but perhaps planned: what the metadata says."""
@@ -152,8 +154,11 @@ class GgufConfig:
         """What those with layers that do not attend have."""
         if not described.mixers:
             return {}
-        layers = range(self._number("block_count"))
+        layers = range(self._layers(names))
         return {"layer_types": [self._layer_type(described, names, layer) for layer in layers]}
+
+    def _layers(self, names: GgufNames) -> int:
+        return self._number("block_count") - (self._number(names.spare, 0) if names.spare else 0)
 
     def _layer_type(self, described: Architecture, names: GgufNames, layer: int) -> str:
         """By the tensors that it has."""

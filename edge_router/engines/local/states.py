@@ -21,9 +21,13 @@ _LAST = 2  # page borders before its end at which it leaves some, too: what foll
 
 @dataclass(slots=True)
 class _Text:
-    """`marks`: length and slot of each state that is there, the shortest first; the last is its own."""
+    """`marks`: length and slot of each state that is there, the shortest first; the last is its own.
+
+    Those behind more than `sure` tokens are of guesses, of which some may be taken back.
+    """
 
     length: int = 0
+    sure: int = 0
     marks: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -46,6 +50,11 @@ class StateTable:
         self._users = [0] * self._count
         self._texts: dict[int, _Text] = {}
 
+    def settle(self) -> None:
+        """No guess is taken back any more."""
+        for held in self._texts.values():
+            held.sure = held.length
+
     def add(self, text: int) -> None:
         if text in self._texts:
             raise ValueError(f"text {text} exists")
@@ -62,14 +71,14 @@ class StateTable:
         marks = self._up_to(parent, length)
         for _, slot in marks:
             self._users[slot] += 1
-        self._texts[child] = _Text(length, marks)
+        self._texts[child] = _Text(length, length, marks)
 
     def shorten(self, text: int, length: int) -> None:
         """To a length at which it can be taken up."""
         held, marks = self._texts[text], self._up_to(text, length)
         for _, slot in held.marks[len(marks) :]:
             self._leave(slot)
-        held.length, held.marks = length, marks
+        held.length, held.sure, held.marks = length, length, marks
 
     def remove(self, text: int) -> None:
         for _, slot in self._texts.pop(text).marks:
@@ -78,10 +87,11 @@ class StateTable:
     def grow(self, text: int, count: int, *, each: bool = False) -> tuple[int, dict[int, int]]:
         """The slot from which `count` more tokens go on, and those that the states behind some of them go to.
 
-        By the number of the token. `each`: behind all of them, for some may be taken back.
+        By the number of the token. `each`: behind all of them, for some may be taken back until `settle`.
         """
         held = self._texts[text]
         begin, end = held.length, held.length + count
+        held.sure = begin if each else end
         self._drop(text, [mark for mark in held.checkpoints if mark[0] % PAGE_SIZE])
         source = held.marks[-1][1] if begin else NOTHING
         spent = begin > 0 and begin % PAGE_SIZE > 0
@@ -137,6 +147,8 @@ class StateTable:
         for age, (text, held) in enumerate(self._texts.items()):
             before = 0
             for mark in held.checkpoints:
+                if mark[0] > held.sure:
+                    break
                 yield (mark[0] - before) / (held.length - mark[0] + PAGE_SIZE), age, text, mark
                 before = mark[0]
 

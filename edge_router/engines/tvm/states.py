@@ -42,6 +42,8 @@ class StateMemory:
 
     def grow(self, text: int, count: int, *, each: bool = False) -> None:
         """The next rows of a call are those of `text`."""
+        if not self._rows:
+            self.table.settle()
         source, saves = self.table.grow(text, count, each=each)
         first, self._rows = self._rows, self._rows + count
         self._sources[first : self._rows] = _BEFORE

@@ -120,6 +120,33 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
         },
         {"attention.head_count_kv": [0, 2, 0, 0], "shortconv.l_cache": 3},
     ),
+    "qwen35": (
+        "qwen3_5_text",
+        {
+            "num_hidden_layers": 4,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1000000.0,
+                "partial_rotary_factor": 0.25,
+                "mrope_section": [3, 3, 2],
+            },
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 6,
+            "linear_key_head_dim": 32,
+            "linear_value_head_dim": 16,
+        },
+        {
+            "block_count": 5,
+            "nextn_predict_layers": 1,
+            "full_attention_interval": 4,
+            "rope.dimension_count": 16,
+            "ssm.conv_kernel": 4,
+            "ssm.state_size": 32,
+            "ssm.group_count": 2,
+            "ssm.time_step_rank": 6,
+            "ssm.inner_size": 96,
+        },
+    ),
     "phi3": (
         "phi3",
         {
@@ -137,6 +164,21 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
         },
     ),
 }
+
+
+def in_tiles(name: str, tensor: np.ndarray) -> np.ndarray:
+    """Value heads as llama.cpp has them: the first of each of the two groups, then the second of each."""
+    if name.endswith("A_log"):
+        tensor = -np.exp(tensor)
+    keys = 2 * 2 * 32 if name.endswith(("in_proj_qkv.weight", "conv1d.weight")) else 0
+    size = 16 if keys or name.endswith(("in_proj_z.weight", "out_proj.weight")) else 1
+    if ".linear_attn." not in name or name.endswith("norm.weight"):
+        return tensor
+    if name.endswith("out_proj.weight"):
+        whole = tensor.reshape(len(tensor), 2, 3, size).swapaxes(1, 2)
+        return np.ascontiguousarray(whole.reshape(tensor.shape))
+    whole = tensor[keys:].reshape(2, 3, size, *tensor.shape[1:]).swapaxes(0, 1)
+    return np.concatenate([tensor[:keys], whole.reshape(tensor[keys:].shape)])
 
 
 def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], tiny: Any) -> None:
@@ -171,9 +213,16 @@ def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], ti
             ("q_proj.weight", "k_proj.weight")
         ):
             tensor = tiny.llama_cpp_order(tensor, config["head_dim"])
-        if family.startswith("gemma") and name.endswith("norm.weight"):
+        plus = family.startswith("gemma") or (family == "qwen35" and ".linear_attn." not in name)
+        if plus and name.endswith("norm.weight"):
             tensor = tensor + 1
-        writer.add_tensor(names.get_name(held.get(name, name), try_suffixes=(".weight", ".bias")), tensor)
+        if family == "qwen35":
+            tensor = in_tiles(name, tensor)
+        theirs = held.get(name, name).replace(".dt_bias", ".dt_proj.bias")
+        writer.add_tensor(names.get_name(theirs, try_suffixes=(".weight", ".bias")), tensor)
+    if family == "qwen35":  # of a layer that guesses ahead
+        writer.add_tensor("blk.4.nextn.enorm.weight", np.ones(config["hidden_size"], np.float32))
+        writer.add_tensor("blk.4.attn_norm.weight", np.ones(config["hidden_size"], np.float32))
     if family == "phi3":
         writer.add_tensor("rope_factors_long.weight", np.array(LONG["long_factor"], np.float32))
         writer.add_tensor("rope_factors_short.weight", np.array(LONG["short_factor"], np.float32))

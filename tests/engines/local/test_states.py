@@ -68,6 +68,7 @@ def test_each_text_goes_on_from_its_own_state_in_any_order() -> None:
                 continue
             elif what in ("read", "write", "guess"):
                 count = {"read": draw.randint(1, 70), "write": 1, "guess": draw.randint(2, 4)}[what]
+                texts.table.settle()
                 texts.grow(some, [draw.randrange(9) for _ in range(count)], each=what == "guess")
             elif what == "shorten":
                 texts.shorten(some, draw.randint(0, len(texts.said[some])))
@@ -94,6 +95,19 @@ def test_guesses_are_taken_back_to_any_token() -> None:
         assert texts.shorten(0, 40 + kept) == 40 + kept
         texts.grow(0, [7])
         assert texts.said[0][-2:] == [kept, 7]
+
+
+def test_guesses_are_there_however_few_slots_are_free() -> None:
+    texts = Texts(7)
+    for text in range(2):
+        texts.add(text)
+        texts.grow(text, list(range(64)))
+    for _ in range(20):
+        texts.table.settle()
+        for text in range(2):
+            texts.grow(text, [1, 2, 3], each=text == 0)
+        at = len(texts.said[0]) - 2
+        assert texts.shorten(0, at) == at
 
 
 def test_a_long_answer_keeps_checkpoints_that_are_rarer_the_farther_back_they_lie() -> None:

@@ -38,6 +38,16 @@ NUMBERS: dict[str, Any] = {
 }
 KINDS: dict[str, dict[str, Any]] = {
     "lfm2": {"model_type": "lfm2", "layer_types": ["conv", "full_attention", "conv", "conv"]},
+    "qwen3.5": {
+        "model_type": "qwen3_5_text",
+        "layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"],
+        "partial_rotary_factor": 0.25,
+        "head_dim": 32,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 32,
+    },
 }
 
 
@@ -127,7 +137,8 @@ def test_guesses_are_computed_as_one_by_one(runner: TvmRunner) -> None:
     alone = [runner.decode([0], [token])[0].copy() for token in tokens]
     rng, done = np.random.default_rng(4), 0
     while done < len(tokens) - 8:
-        right, wrong = int(rng.integers(1, 4)), [7] * int(rng.integers(0, 2))
+        right = int(rng.integers(1, runner.ahead - 1))
+        wrong = [7] * int(rng.integers(0, runner.ahead - right))
         more = tokens[done : done + right]
         found = runner.verify([2, 1], [tokens[done : done + 1], [*more, *wrong]]).copy()
         assert np.array_equal(found[0], alone[done])
@@ -154,8 +165,9 @@ def test_what_lies_behind_a_checkpoint_is_read_again(runner: TvmRunner, wanted: 
             held.tokens += more
         assert close(found, wanted(prompt)[-1])
         pool.finish(held)
-    assert known[:4] == [0, 0, 300, 272]
-    assert known[4] >= 112  # of what is 200 tokens long
+    assert known[:3] == [0, 0, 300]
+    assert 240 <= known[3] <= 280  # by how many checkpoints there are
+    assert 112 <= known[4] < 200
 
 
 def test_a_reader_that_forks_does_not_change_its_parent(runner: TvmRunner, wanted: Any) -> None:
