@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.graphs.experts import Mixture
 from edge_router.compile.graphs.mixing import KeptStates, gated_head_norms, gated_output, mixing
 from edge_router.compile.graphs.parts import Parts
+from edge_router.compile.kernels.base import PagedKernels
 from edge_router.compile.kernels.shapes import Gate
 from edge_router.compile.rotary import Rotary
 from edge_router.errors import InvalidModel
@@ -180,7 +182,7 @@ def _mlp(design: Design, parts: Parts) -> FeedForward | Mixture:
 class Layer(nn.Module):
     def __init__(self, design: Design, parts: Parts, layer: int) -> None:
         super().__init__()
-        self._design, names = design, design.architecture.names
+        self._design, self._parts, names = design, parts, design.architecture.names
         norms, size = design.architecture.norms, design.config.hidden_size
         made = ["post_attention_layernorm"]
         if norms != "after":
@@ -206,11 +208,20 @@ class Layer(nn.Module):
             x = attention.project(attended, x)
             return self.mlp(self.post_attention_layernorm(x), x)
         if norms == "before":
-            x = x + attention.project(attended) * by
-            return x + self.mlp(self.post_attention_layernorm(x)) * by
+            x = self._added(x, attention.project(attended))
+            return self._added(x, self.mlp(self.post_attention_layernorm(x)))
         x = x + self.post_attention_layernorm(attention.project(attended))
         inner = self.pre_feedforward_layernorm(x) if norms == "around" else x
         return x + self.post_feedforward_layernorm(self.mlp(inner))
+
+    def _added(self, x: Tensor, more: Tensor) -> Tensor:
+        """More of the stream, by its scale."""
+        kernels, columns = getattr(self._parts, "kernels", None), self._design.config.hidden_size
+        by = self._design.residual
+        if not isinstance(kernels, PagedKernels):
+            return x + more * by
+        make = partial(kernels.scaled_sum, columns, by)
+        return self._parts.call(("scaled_sum", columns, by), "scaled_sum", make, [x, more], _like(x))
 
 
 class Model(nn.Module):
@@ -279,6 +290,10 @@ def causal(design: Design, parts: Parts, model: Any, where: str) -> CausalLM:
         states=design.kept,
         attending=design.mixers.count(None),
     )
+
+
+def _like(x: Tensor) -> Tensor:
+    return Tensor.placeholder(x.shape, x.dtype)
 
 
 def _columns(x: Tensor, first: int, end: int) -> Tensor:

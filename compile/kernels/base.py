@@ -86,6 +86,8 @@ class PagedKernels(Kernels, Protocol):
 
     def paged_decode(self, shape: Sight) -> Any: ...
 
+    def scaled_sum(self, columns: int, by: float) -> Any: ...
+
 
 @runtime_checkable
 class StateKernels(Kernels, Protocol):

@@ -47,6 +47,21 @@ def rms_norm(
     return k.function
 
 
+def scaled_sum(isa: Isa, columns: int, by: float) -> Any:
+    """(x [rows, columns], more [rows, columns], y): x + by * more, in float32, alike for one row and for many.
+
+    TVM's own sums are rounded once or twice, by how many rows are known when they are compiled.
+    """
+    with kernel("scaled_sum") as k:
+        rows = k.size()
+        x, more, y = (k.tensor(name, (rows, columns), "float32") for name in ("x", "more", "y"))
+        lanes = isa.narrowed(columns).lanes
+        with parallel(rows) as m, serial(columns // lanes) as i:
+            added = load(more, m, i * lanes, lanes=lanes) * const(by, "float32", lanes)
+            store(y, load(x, m, i * lanes, lanes=lanes) + added, m, i * lanes)
+    return k.function
+
+
 def head_norm(isa: Isa, heads: Heads, epsilon: float, rows: int | None) -> Any:
     """(qkv [rows, all heads * channels] float32, query weight [channels], key weight, y).
 

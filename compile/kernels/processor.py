@@ -82,6 +82,9 @@ class Processor:
     def paged_decode(self, shape: Sight) -> Any:
         return attention_paged.paged_decode(self._narrow(shape.heads), shape)
 
+    def scaled_sum(self, columns: int, by: float) -> Any:
+        return norm.scaled_sum(self.isa, columns, by)
+
     def short_convolution(self, channels: int, taps: int, weight_dtype: str) -> Any:
         return convolution.short_convolution(self.isa, channels, taps, weight_dtype)
 

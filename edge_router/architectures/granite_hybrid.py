@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import cast
 
 from edge_router.architectures.description import Architecture
 from edge_router.architectures.mixers import Mixer, MixerSizes, State, count
@@ -22,9 +24,11 @@ def _sizes(config: Mapping[str, object], where: str) -> MixerSizes:
         )
     if config.get("mamba_proj_bias") or config.get("mamba_conv_bias") is False:
         raise InvalidModel(where, "Mamba's convolution must have a bias and its products none")
-    limits = config.get("time_step_limit")
-    if isinstance(limits, list | tuple) and (limits[0] != 0 or limits[1] not in (float("inf"), "Infinity")):
-        raise InvalidModel(where, f"time_step_limit is {limits!r}, and steps are not limited here")
+    for limit, none in zip(
+        cast("list[object]", config.get("time_step_limit") or []), (0.0, math.inf), strict=False
+    ):
+        if isinstance(limit, int | float) and limit != none:  # JSON has no word for infinity
+            raise InvalidModel(where, f"a time_step_limit is {limit!r}, and steps are not limited here")
     heads, groups = (count(config, f"mamba_n_{which}", where, 1) for which in ("heads", "groups"))
     size, state = (count(config, f"mamba_d_{which}", where) for which in ("head", "state"))
     taps, inner = count(config, "mamba_d_conv", where, 4), heads * size

@@ -189,7 +189,24 @@ QWEN3_5 = {
 }
 
 
-@each("config", [LFM2, QWEN3_5])
+GRANITE = {
+    "model_type": "granitemoehybrid",
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 1000,
+    "tie_word_embeddings": True,
+    "layer_types": [*["mamba"] * 3, "attention"],
+    "mamba_n_heads": 48,
+    "mamba_d_head": 32,
+    "mamba_d_state": 128,
+}
+
+
+@each("config", [LFM2, QWEN3_5, GRANITE])
 def test_layers_without_attention_are_counted_as_they_are_compiled(config):
     compiled, shape = parameters_of(config, "test"), ModelShape.of(config, "test")
     for form_name in ("q4f16_1", "q4f16_2", "q0f16"):

@@ -29,6 +29,7 @@ NUMBERS: dict[str, Any] = {
     "sliding_window": 40,
 }
 KINDS: dict[str, dict[str, Any]] = {
+    "granite": {"model_type": "granite", "residual_multiplier": 0.3},
     "gemma2": {"model_type": "gemma2", "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
     "gemma3": {
         "model_type": "gemma3_text",

@@ -38,6 +38,14 @@ NUMBERS: dict[str, Any] = {
 }
 KINDS: dict[str, dict[str, Any]] = {
     "lfm2": {"model_type": "lfm2", "layer_types": ["conv", "full_attention", "conv", "conv"]},
+    "granite hybrid": {
+        "model_type": "granitemoehybrid",
+        "layer_types": ["mamba", "attention", "mamba", "mamba"],
+        "mamba_n_heads": 8,
+        "mamba_d_head": 16,
+        "mamba_d_state": 16,
+        "residual_multiplier": 0.3,
+    },
     "qwen3.5": {
         "model_type": "qwen3_5_text",
         "layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"],
