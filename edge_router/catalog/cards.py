@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
-from edge_router.catalog.table import Table
+from edge_router.catalog.table import TomlTable
 from edge_router.errors import InvalidModel, InvalidRouter
 from edge_router.records import dataclass
 from edge_router.system.paths import expanded
@@ -219,7 +219,7 @@ def parse_router_card(directory: Traversable | Path) -> RouterCard:
     return card
 
 
-def _source(table: Table) -> Source:
+def _source(table: TomlTable) -> Source:
     kind = table.choice("kind", (PypiSource.kind, HubSource.kind, LocalSource.kind))
     source: Source
     if kind == PypiSource.kind:
@@ -240,9 +240,9 @@ def _source(table: Table) -> Source:
     return source
 
 
-def _read(file: Traversable | Path, error: type[InvalidModel] | type[InvalidRouter]) -> Table:
+def _read(file: Traversable | Path, error: type[InvalidModel] | type[InvalidRouter]) -> TomlTable:
     try:
-        return Table(tomllib.loads(file.read_text(encoding="utf-8")), str(file), error)
+        return TomlTable(tomllib.loads(file.read_text(encoding="utf-8")), str(file), error)
     except (ValueError, RecursionError) as cause:  # also of numbers of 5000 digits, and of deep nesting
         raise error(str(file), f"not valid TOML: {cause}") from cause
     except OSError as cause:

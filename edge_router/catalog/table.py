@@ -12,7 +12,7 @@ T = TypeVar("T")
 _REQUIRED = object()
 
 
-class Table:
+class TomlTable:
     """`error(file, reason)` makes the error to raise; `done()` complains about keys that nobody asked for."""
 
     def __init__(
@@ -75,10 +75,10 @@ class Table:
 
         return cast(str, self._get(key, fits, "must be a sha256 in lower-case hexadecimal", default))
 
-    def table(self, key: str, default: object = _REQUIRED) -> Table:
+    def table(self, key: str, default: object = _REQUIRED) -> TomlTable:
         value = self._get(key, lambda v: isinstance(v, dict), "must be a table", default)
         inner = cast("Mapping[str, object]", value)
-        return Table(inner, self._file, self._error, f"{self._prefix}{key}.")
+        return TomlTable(inner, self._file, self._error, f"{self._prefix}{key}.")
 
     def plain(self) -> dict[str, object]:
         """Everything in it, as it is."""

@@ -8,7 +8,7 @@ import pytest
 
 from edge_router.bench.peers.cases import BenchCase, Grid
 from edge_router.bench.peers.machine import BenchMachine
-from edge_router.bench.peers.results import PeerBench, Row, Table
+from edge_router.bench.peers.results import PeerBench, ResultTable, Row
 from edge_router.bench.tune import Trial
 from edge_router.bench.weak_results import SHORT, Comparison, MedianRange, Speed, WeakBench
 from edge_router.cli import building
@@ -83,7 +83,7 @@ def peers(monkeypatch):
         asked.append((wanted, config.weak.threads, random, sizes))
         case, one = BenchCase("decode", 0), MedianRange(2, 1, 3)
         row = Row(case, 2, one, {"llama.cpp Q4_0": one}, "llama.cpp Q4_0", MedianRange(0.9, 0.8, 1))
-        table = Table("SmolLM2-135M-Instruct", "q4f16_1", False, [row], {2: 17e9})
+        table = ResultTable("SmolLM2-135M-Instruct", "q4f16_1", False, [row], {2: 17e9})
         return PeerBench(BenchMachine("Some CPU", "AVX2", 2, "abc"), 5, {"llama.cpp": "AVX2"}, [table])
 
     monkeypatch.setattr("edge_router.bench.peers.run.bench_peers", bench_peers)

@@ -58,7 +58,7 @@ def rows(speeds: Speeds, threads: int, ours: str, limits: Mapping[BenchCase, flo
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ResultTable:
     """One model. `bandwidth`: bytes per second, by the number of threads that read; `notes`: who has no
     number somewhere, and why."""
 
@@ -98,11 +98,11 @@ class PeerBench:
     machine: BenchMachine
     rounds: int
     programs: Mapping[str, str]
-    tables: Sequence[Table]
+    tables: Sequence[ResultTable]
     alone: WeakBench | None = None
 
     @property
-    def least(self) -> tuple[Table, Row] | None:
+    def least(self) -> tuple[ResultTable, Row] | None:
         """The least favourable of all ratios."""
         found = [(table, row) for table in self.tables for row in table.rows]
         return min(found, key=lambda pair: pair[1].ratio.median, default=None)

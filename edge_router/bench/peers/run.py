@@ -15,7 +15,7 @@ from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.bench.peers import files, llama_cpp, openvino
 from edge_router.bench.peers.cases import DECODED, BenchCase, Grid, Side
 from edge_router.bench.peers.machine import decode_limit, machine
-from edge_router.bench.peers.results import PeerBench, Row, Table, comparisons, rows
+from edge_router.bench.peers.results import PeerBench, ResultTable, Row, comparisons, rows
 from edge_router.bench.peers.rounds import in_turns
 from edge_router.bench.peers.side import opened
 from edge_router.bench.weak import measured
@@ -94,7 +94,7 @@ def bench_peers(
     return PeerBench(machine(paths), wanted.rounds, programs, tables, alone)
 
 
-def compared(table: Table, against: Sequence[str], threads: int) -> dict[str, Comparison]:
+def compared(table: ResultTable, against: Sequence[str], threads: int) -> dict[str, Comparison]:
     """The table's rows as `bench weak --json` has always had them, by program."""
     found = [row for row in table.rows if row.threads == threads]
     names = dict.fromkeys(name for row in found for name in row.others)
@@ -167,7 +167,7 @@ def _gguf(card: ModelCard, config: Config, paths: Paths, progress: Progress) -> 
 
 def _measure(
     config: Config, subject: _Subject, wanted: Wanted, facts: dict[str, object], progress: Progress
-) -> Table:
+) -> ResultTable:
     from edge_router.device.bandwidth import memory_bandwidth
     from edge_router.vram.shapes import ModelShape
 
@@ -199,7 +199,9 @@ def _measure(
     named = quantization
     if config.weak.activations != "int16":
         named += f", activations in {config.weak.activations}"
-    return Table(compiled.card.name, named, subject.random, found, bandwidths, list(dict.fromkeys(notes)))
+    return ResultTable(
+        compiled.card.name, named, subject.random, found, bandwidths, list(dict.fromkeys(notes))
+    )
 
 
 def _notes(failed: Mapping[tuple[str, BenchCase], str]) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from edge_router.bench.peers.cases import DECODED, BenchCase, Grid
 from edge_router.bench.peers.machine import BenchMachine, decode_limit, instructions
-from edge_router.bench.peers.results import PeerBench, Row, Table, comparisons, rows
+from edge_router.bench.peers.results import PeerBench, ResultTable, Row, comparisons, rows
 from edge_router.bench.peers.rounds import in_turns
 from edge_router.bench.weak_results import MedianRange
 from edge_router.errors import GenerationFailed
@@ -95,8 +95,10 @@ def row(case: BenchCase, ours: float, threads: int = 2, limit: float | None = No
 
 
 def test_the_least_favourable_ratio_stands_first() -> None:
-    demo = Table("demo", "q4f16_1", False, [row(READ, 300, a=100, b=200), row(WRITTEN, 90, a=100)], {2: 17e9})
-    large = Table(
+    demo = ResultTable(
+        "demo", "q4f16_1", False, [row(READ, 300, a=100, b=200), row(WRITTEN, 90, a=100)], {2: 17e9}
+    )
+    large = ResultTable(
         "large",
         "q4f16_1",
         True,
@@ -135,7 +137,7 @@ def test_the_least_favourable_ratio_stands_first() -> None:
 
 
 def test_nothing_measured_is_no_error() -> None:
-    found = PeerBench(HERE, 1, {}, [Table("m", "q4f16_1", False, [], {})])
+    found = PeerBench(HERE, 1, {}, [ResultTable("m", "q4f16_1", False, [], {})])
     assert found.least is None and found.markdown().startswith("Some CPU")
 
 
