@@ -17,7 +17,7 @@ from edge_router.labelling import questions as typed
 from edge_router.labelling import tool_calling
 from edge_router.labelling.pairs import read_tasks
 from edge_router.labelling.tool_cases import cases
-from edge_router.routing.confidence.asking import LONGEST, TOKENS, Task
+from edge_router.routing.confidence.asking import LONGEST, TOKENS, ConfidenceTask
 from edge_router.routing.confidence.calibrating import Calibrated, calibrate
 from edge_router.routing.confidence.questions import questions
 from edge_router.routing.thresholds.question_bounds import MeasuredBounds, keep
@@ -68,12 +68,14 @@ def calibrate_confidence(
         )
 
 
-def confidence_tasks(prompts: Path | str | None, answers: str, count: int) -> tuple[Sequence[Task], int]:
+def confidence_tasks(
+    prompts: Path | str | None, answers: str, count: int
+) -> tuple[Sequence[ConfidenceTask], int]:
     """The questions with their right answers, and how many tokens an answer may have."""
     if prompts is None:
-        return [Task.of(question) for question in questions(count)], LONGEST
+        return [ConfidenceTask.of(question) for question in questions(count)], LONGEST
     found = read_tasks(Path(prompts), "exact", answers)
-    return [Task((Message("user", task.prompt),), task.known) for task in found], _OWN
+    return [ConfidenceTask((Message("user", task.prompt),), task.known) for task in found], _OWN
 
 
 def calibrate_questions(

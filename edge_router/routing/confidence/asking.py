@@ -31,7 +31,7 @@ LONGEST = 64  # tokens of an answer; the longest right one takes half
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ConfidenceTask:
     """`text` is what a router scores: the last turn of `messages`."""
 
     messages: tuple[Message, ...]
@@ -39,7 +39,7 @@ class Task:
     kind: str = ""
 
     @classmethod
-    def of(cls, question: KnownQuestion) -> Task:
+    def of(cls, question: KnownQuestion) -> ConfidenceTask:
         return cls(question.messages, question.answer, question.kind)
 
     @property
@@ -59,20 +59,20 @@ def anchors(vocab_size: int) -> tuple[int, ...]:
 
 def ask(
     engine: Engine,
-    tasks: Sequence[Task],
+    tasks: Sequence[ConfidenceTask],
     watched: Sequence[int],
     file: Path,
     *,
     longest: int = LONGEST,
     progress: Progress | None = None,
-) -> tuple[list[Task], list[JudgedAnswer]]:
+) -> tuple[list[ConfidenceTask], list[JudgedAnswer]]:
     """The tasks that the model could answer, and what it showed of each answer, drawn greedily.
 
     `file` holds the answers so far, of this model, `watched` and `longest`: whoever names it sees to that.
     Raises what the engine raises, but for tasks that are too long; `InvalidData`, `StorageError`.
     """
     known = dict(_read(file))
-    asked: list[Task] = []
+    asked: list[ConfidenceTask] = []
     with (progress or SilentProgress()).step("ask", total=len(tasks), unit="questions") as step:
         for task in tasks:
             digest = task.digest()
@@ -87,7 +87,7 @@ def ask(
     return asked, [known[task.digest()] for task in asked]
 
 
-def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int) -> JudgedAnswer:
+def _answered(engine: Engine, task: ConfidenceTask, watched: tuple[int, ...], longest: int) -> JudgedAnswer:
     request = ChatRequest(
         task.messages,
         sampling=SamplingParams(temperature=0),

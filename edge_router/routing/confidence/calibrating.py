@@ -8,7 +8,7 @@ from pathlib import Path
 from edge_router.engines.base import Engine
 from edge_router.errors import EngineUnavailable
 from edge_router.records import dataclass
-from edge_router.routing.confidence.asking import LONGEST, Task, anchors, ask
+from edge_router.routing.confidence.asking import LONGEST, ConfidenceTask, anchors, ask
 from edge_router.routing.confidence.fit import Sample, gate
 from edge_router.routing.confidence.gate_store import keep
 from edge_router.routing.confidence.measure import Worth, measure
@@ -49,7 +49,7 @@ class Calibrated:
 def calibrate(
     engine: Engine,
     router: Router,
-    tasks: Sequence[Task],
+    tasks: Sequence[ConfidenceTask],
     paths: Paths,
     *,
     strong_share: float,

@@ -10,10 +10,10 @@ from edge_router.chat.events import HiddenState, TextDelta, TokenLogprob
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import ContextOverflow, InvalidData
-from edge_router.routing.confidence.asking import ANCHORS, TOKENS, Task, anchors, ask
+from edge_router.routing.confidence.asking import ANCHORS, TOKENS, ConfidenceTask, anchors, ask
 from edge_router.routing.confidence.questions import questions
 
-TASKS = [Task.of(question) for question in questions(6)]
+TASKS = [ConfidenceTask.of(question) for question in questions(6)]
 KNOWN = {task.text: task.answer for task in TASKS}
 
 
