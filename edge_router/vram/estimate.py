@@ -11,7 +11,7 @@ from edge_router.records import dataclass
 from edge_router.vram.backends import PAGE, Backend
 from edge_router.vram.products import Product, product, rounded, total
 from edge_router.vram.programs import program_products
-from edge_router.vram.shapes import ModelShape, Tensor
+from edge_router.vram.shapes import ModelShape, TensorShape
 from edge_router.webgpu_program import Windows
 
 NO_WINDOW = -1  # MLC's way to say that there is no sliding window
@@ -99,7 +99,7 @@ def weight_bytes(shape: ModelShape, form: Quantization) -> int:
     return total(tuple(_parameters(shape, form)))
 
 
-def tensor_bytes(tensor: Tensor, form: Quantization) -> tuple[int, ...]:
+def tensor_bytes(tensor: TensorShape, form: Quantization) -> tuple[int, ...]:
     """Of each array that stores one of these tensors: packed weights and scales, or the plain one."""
     return tuple(item.bytes // tensor.count for item in _stored(tensor, form))
 
@@ -109,7 +109,7 @@ def _parameters(shape: ModelShape, form: Quantization) -> Iterator[Product]:
         yield from _stored(tensor, form)
 
 
-def _stored(tensor: Tensor, form: Quantization) -> Iterator[Product]:
+def _stored(tensor: TensorShape, form: Quantization) -> Iterator[Product]:
     if not form.quantizes(tensor.kind):
         yield product(
             "parameters",

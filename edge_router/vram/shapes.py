@@ -17,7 +17,7 @@ _EVERYWHERE = (*(f"norm {where} {what}" for where in ("before", "after") for wha
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorShape:
     """`count` tensors of the same shape. `columns` is what one output sums over; 1 row for a vector.
 
     `read`: of `experts` matrices on top of each other in each, a token takes so many.
@@ -150,43 +150,45 @@ class ModelShape:
             for tensor in self.tensors()
         )
 
-    def tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[TensorShape, ...]:
         """Every parameter, fused as MLC fuses them: q, k and v; gate and up."""
-        found = [Tensor("embedding", "embedding", self.vocabulary, self.hidden)]
+        found = [TensorShape("embedding", "embedding", self.vocabulary, self.hidden)]
         for name, size in self.vectors:
             layers = self.layers if name in _EVERYWHERE else self.attention_layers
-            found.append(Tensor(name, "vector", 1, size, layers))
+            found.append(TensorShape(name, "vector", 1, size, layers))
         for name, sizes, layers in self.mixed:
             rows = sum(sizes.inputs.values())
             found += [
-                Tensor(f"{name} in", "linear", rows, self.hidden, layers),
-                Tensor(f"{name} out", "linear", self.hidden, sizes.width, layers),
-                *(Tensor(f"{name} {part}", "vector", 1, math.prod(shape), layers)
+                TensorShape(f"{name} in", "linear", rows, self.hidden, layers),
+                TensorShape(f"{name} out", "linear", self.hidden, sizes.width, layers),
+                *(TensorShape(f"{name} {part}", "vector", 1, math.prod(shape), layers)
                   for part, shape in sizes.vectors.items()),
             ]  # fmt: skip
         gates = self.query_width if self.architecture.gated else 0
         qkv = self.query_width + gates + 2 * self.key_width
         found += [
-            Tensor("attention in", "linear", qkv, self.hidden, self.attention_layers),
-            Tensor("attention out", "linear", self.hidden, self.query_width, self.attention_layers),
+            TensorShape("attention in", "linear", qkv, self.hidden, self.attention_layers),
+            TensorShape("attention out", "linear", self.hidden, self.query_width, self.attention_layers),
             *self._mlp(),
-            Tensor("last norm", "vector", 1, self.hidden),
+            TensorShape("last norm", "vector", 1, self.hidden),
         ]
         if not self.tied:
-            found.append(Tensor("head", "head", self.vocabulary, self.hidden))
+            found.append(TensorShape("head", "head", self.vocabulary, self.hidden))
         return tuple(found)
 
-    def _mlp(self) -> tuple[Tensor, ...]:
+    def _mlp(self) -> tuple[TensorShape, ...]:
         layers, hidden, of = self.layers, self.hidden, self.experts
         if of is None:
             return (
-                Tensor("gate and up", "linear", 2 * self.intermediate, hidden, layers),
-                Tensor("down", "linear", hidden, self.intermediate, layers),
+                TensorShape("gate and up", "linear", 2 * self.intermediate, hidden, layers),
+                TensorShape("down", "linear", hidden, self.intermediate, layers),
             )
         return (
-            Tensor("router", "router", of.count, hidden, layers),
-            Tensor("gate and up", "linear", of.count * 2 * of.width, hidden, layers, of.count, of.chosen),
-            Tensor("down", "linear", of.count * hidden, of.width, layers, of.count, of.chosen),
+            TensorShape("router", "router", of.count, hidden, layers),
+            TensorShape(
+                "gate and up", "linear", of.count * 2 * of.width, hidden, layers, of.count, of.chosen
+            ),
+            TensorShape("down", "linear", of.count * hidden, of.width, layers, of.count, of.chosen),
         )
 
 
