@@ -64,7 +64,7 @@ class StandInTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Thinking:
+class MlcThinking:
     """Thoughts before the answer, ended by `close`; after `budget` tokens by us.
 
     `opening` and `closing` are what then is written for the model.
@@ -90,7 +90,7 @@ class MlcAnswer:
         stops: Sequence[str],
         ends_loops: bool,
         sorting: Sorting | None,
-        thinking: Thinking | None,
+        thinking: MlcThinking | None,
         tokens: Callable[[], Mapping[bytes, int]],
     ) -> None:
         """`tokens` finds a token by what it stands for."""
@@ -152,7 +152,7 @@ class MlcAnswer:
             raise GenerationFailed(NAME, "it tells a token that the tokenizer does not have")
         return found
 
-    def _think(self, tokens: Sequence[int], thinking: Thinking) -> Generator[Event, None, list[int]]:
+    def _think(self, tokens: Sequence[int], thinking: MlcThinking) -> Generator[Event, None, list[int]]:
         """Returns `tokens` with the thoughts, as what was written would be read."""
         tokens = [*tokens, *thinking.opening]
         yield from self._written(thinking.opening)

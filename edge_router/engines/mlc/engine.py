@@ -21,7 +21,7 @@ from edge_router.types import Cancel
 
 if TYPE_CHECKING:
     from edge_router.engines.local.prompt import LocalPrompt
-    from edge_router.engines.mlc.answer import Thinking
+    from edge_router.engines.mlc.answer import MlcThinking
     from edge_router.prompts.directory import ModelDirectory
 
 
@@ -147,10 +147,10 @@ class MlcEngine:
                 self._child.end(str(error))
                 raise GenerationFailed(NAME, f"its process was ended: {error}") from error
 
-    def _thinking(self, prompt: LocalPrompt, *, formed: bool) -> Thinking | None:
+    def _thinking(self, prompt: LocalPrompt, *, formed: bool) -> MlcThinking | None:
         """None where nothing has to be known of thoughts: they may go on as they like."""
         from edge_router.engines.local.engine import EFFORTS
-        from edge_router.engines.mlc.answer import Thinking
+        from edge_router.engines.mlc.answer import MlcThinking
 
         marks, options = self._directory.answers.thoughts, prompt.request.reasoning
         budget = options.max_tokens
@@ -160,7 +160,7 @@ class MlcEngine:
             return None
         spoken = self._directory.tokenizer.spoken
         opening = () if prompt.opened else spoken(f"{marks.open}\n")
-        return Thinking(marks.close, opening, spoken(f"\n{marks.close}\n\n"), budget)
+        return MlcThinking(marks.close, opening, spoken(f"\n{marks.close}\n\n"), budget)
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> int:

@@ -33,19 +33,19 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
-        self._turns: list[Turn] = []
+        self._turns: list[PacedAnswer] = []
         self._heard, self._looked, self._silent_s = 0, 0.0, 0.0
         self._steps: deque[float] = deque(maxlen=_KEPT)  # seconds between tokens
         self._reading: deque[float] = deque(maxlen=_KEPT)  # seconds for each token of a prompt
 
     @contextmanager
-    def turn(self, prompt_tokens: int, new_tokens: int | None = None) -> Iterator[Turn]:
+    def turn(self, prompt_tokens: int, new_tokens: int | None = None) -> Iterator[PacedAnswer]:
         """An answer is waited for.
 
         Of the prompt's tokens `new_tokens` were not read before, as far as is known: the others may be kept,
         and then say nothing of how fast a prompt is read.
         """
-        turn = Turn(self, prompt_tokens, prompt_tokens if new_tokens is None else new_tokens)
+        turn = PacedAnswer(self, prompt_tokens, prompt_tokens if new_tokens is None else new_tokens)
         with self._lock:
             if not self._turns:
                 self._looked, self._silent_s = self._clock(), 0.0
@@ -56,7 +56,7 @@ class Pace:
             with self._lock:
                 self._turns.remove(turn)
 
-    def look(self, heard: int, begun: Turn | None = None) -> None:
+    def look(self, heard: int, begun: PacedAnswer | None = None) -> None:
         """`heard` counts the process's words so far, the last of which began `begun`. Raises `Stalled`."""
         with self._lock:
             now = self._clock()
@@ -83,7 +83,7 @@ class Pace:
                 raise Stalled(self._silent_s, likely)
 
 
-class Turn:
+class PacedAnswer:
     """One answer's. `unread` tokens of its prompt have to be read before it begins; `new` of them surely."""
 
     def __init__(self, pace: Pace, unread: int, new: int) -> None:
