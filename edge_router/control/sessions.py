@@ -35,7 +35,7 @@ _EDGE = 1e-6  # a score of exactly 0 or 1 has no odds
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class AnsweredTurn:
     """An answer that was given: by whom, how many tokens its model has read and written up to its end, when
     (on the table's clock), and the fingerprint of the system message that stood before all."""
 
@@ -57,8 +57,8 @@ class Session:
     """
 
     conversation: FingerprintedConversation
-    last: Turn | None = None
-    maker: Turn | None = None
+    last: AnsweredTurn | None = None
+    maker: AnsweredTurn | None = None
     signed: bool = False
     held: Mapping[Tier, int] = field(default_factory=dict)
     endpoint: Answering | None = None  # the strong model's that has read it so far
@@ -146,7 +146,7 @@ class Sessions:
     ) -> None:
         self._settings, self.clock = settings, clock
         self._prints = prints or Fingerprints()
-        self._turns: OrderedDict[bytes, Turn] = OrderedDict()
+        self._turns: OrderedDict[bytes, AnsweredTurn] = OrderedDict()
         self._reads_per_s: dict[Tier, float] = dict(READS_PER_S)
         self.facts = Facts(settings.stickiness, prices, self._reads_per_s)
         self._measured: set[Tier] = set()
@@ -185,7 +185,7 @@ class Sessions:
         signed = bool(results) and any(part.opaque for part in thoughts)
         return Session(conversation, last, maker, signed, held, endpoint)
 
-    def _read(self, conversation: FingerprintedConversation, now: float) -> Iterator[Turn]:
+    def _read(self, conversation: FingerprintedConversation, now: float) -> Iterator[AnsweredTurn]:
         """The last turn of each model that the conversation goes on from, the longest first."""
         tiers: set[Tier] = set()
         for keys in conversation.answers:
@@ -198,7 +198,7 @@ class Sessions:
 
     def _maker(
         self, conversation: FingerprintedConversation, results: frozenset[str], now: float
-    ) -> Turn | None:
+    ) -> AnsweredTurn | None:
         """Who made the calls whose results these are: by all that went before, a call, what was asked."""
         whole, asked = next(conversation.answers, (b"", b""))
         calls = [
@@ -207,7 +207,7 @@ class Sessions:
         keys = (whole, *(self._prints.call(conversation, call) for call in calls), asked)
         return next((found for key in keys if (found := self._turn(key, now)) is not None), None)
 
-    def _turn(self, key: bytes, now: float) -> Turn | None:
+    def _turn(self, key: bytes, now: float) -> AnsweredTurn | None:
         turn = self._turns.get(key)
         if turn is None or now - turn.at > self._settings.ttl_s:
             return None
@@ -228,7 +228,7 @@ class Sessions:
         """
         if session is None:
             return events
-        turn = Turn(*answerer, None, 0, 0.0, session.conversation.system)
+        turn = AnsweredTurn(*answerer, None, 0, 0.0, session.conversation.system)
         return _heard(events, _Listener(self, session, request, turn), spare)
 
     def given_again(
@@ -241,12 +241,14 @@ class Sessions:
         """An answer of a tier's model and endpoint that was kept: the conversation is theirs, of which they
         have read no more than before."""
         if session is not None:
-            turn = Turn(*answerer, session.held.get(answerer[0], 0), 0.0, session.conversation.system)
+            turn = AnsweredTurn(*answerer, session.held.get(answerer[0], 0), 0.0, session.conversation.system)
             listener = _Listener(self, session, request, turn, anew=False)
             for event in events:
                 listener.heard(event)
 
-    def note(self, session: Session, turn: Turn, parts: tuple[Part, ...] = (), *, anew: bool = True) -> None:
+    def note(
+        self, session: Session, turn: AnsweredTurn, parts: tuple[Part, ...] = (), *, anew: bool = True
+    ) -> None:
         """`turn` has answered; `parts` are the whole answer, once it is whole. Without `anew` what is known
         of such a turn stays as it is."""
         conversation = session.conversation
@@ -304,7 +306,13 @@ class _Listener:
     """Hears one answer, and notes it: its beginning, so that who breaks it off may go on, and its end."""
 
     def __init__(
-        self, sessions: Sessions, session: Session, request: ChatRequest, turn: Turn, *, anew: bool = True
+        self,
+        sessions: Sessions,
+        session: Session,
+        request: ChatRequest,
+        turn: AnsweredTurn,
+        *,
+        anew: bool = True,
     ) -> None:
         """`anew`: its model makes it now, and has read what stands before it."""
         self._sessions, self._session, self._request, self._turn = sessions, session, request, turn

@@ -24,7 +24,7 @@ from edge_router.chat.message import Message, Part, Reasoning, Text, ToolCall, T
 from edge_router.chat.request import ChatRequest, Tool
 from edge_router.config.sections import SessionsConfig
 from edge_router.control.fingerprints import FingerprintedConversation, Fingerprints
-from edge_router.control.sessions import Facts, Held, Session, Sessions, Turn, decide
+from edge_router.control.sessions import AnsweredTurn, Facts, Held, Session, Sessions, decide
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.types import Tier
 
@@ -41,8 +41,8 @@ def session(
 ) -> Session:
     """`weak` and `strong` are tokens that each has at hand."""
 
-    def turn(tier: Tier | None) -> Turn | None:
-        return None if tier is None else Turn(tier, tier, None, 0, 0.0, b"")
+    def turn(tier: Tier | None) -> AnsweredTurn | None:
+        return None if tier is None else AnsweredTurn(tier, tier, None, 0, 0.0, b"")
 
     return Session(NOWHERE, turn(last or maker), turn(maker), signed, {"weak": weak, "strong": strong})
 

@@ -31,7 +31,7 @@ _PICTURES = (
 _SNIFFED = 24  # characters of base64, 18 bytes
 
 
-class Turns:
+class MessageReader:
     """Reads messages, gives each call an id and each result its call's."""
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ from edge_router.surfaces.limits import (
     listed_tools,
     read_schema,
 )
-from edge_router.surfaces.ollama.messages import Turns, read_images
+from edge_router.surfaces.ollama.messages import MessageReader, read_images
 
 NAME = "ollama"
 CHAT, GENERATE = "/api/chat", "/api/generate"
@@ -96,7 +96,7 @@ def _chat(fields: Fields, model: str) -> ChatRequest | None:
         return None
     if not isinstance(given, list):
         raise fields.refuse("messages", "must be a list of messages")
-    messages = tuple(Turns().read(given))
+    messages = tuple(MessageReader().read(given))
     last = messages[-1]
     return _request(
         fields, model, messages, tools=_tools(fields), goes_on=last.role == "assistant" and not last.calls
