@@ -128,7 +128,7 @@ class WeightsStep:
 
     def _quantize(self, path: Path, folder: Path) -> None:
         from edge_router.compile.readers import open_weights
-        from edge_router.compile.weights.package import Windows, write_model
+        from edge_router.compile.weights.package import PackageWindows, write_model
         from edge_router.compile.weights.quantize import supported
 
         card = self.recipe.card
@@ -143,7 +143,7 @@ class WeightsStep:
                 form=supported(self.recipe.quantization),
                 quantizer=self.recipe.quantizer,
                 activations=self._activations(),
-                windows=Windows(card.context_window_size, card.prefill_chunk_size),
+                windows=PackageWindows(card.context_window_size, card.prefill_chunk_size),
                 threads=self._shop.host().physical_cores,
                 progress=self._shop.progress,
             )

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_router.compile.readers.base import Floats, TensorInfo
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import ShardWriter, Windows, chat_config, write_model
+from edge_router.compile.weights.package import PackageWindows, ShardWriter, chat_config, write_model
 from edge_router.compile.weights.parameters import count, parameters
 from edge_router.compile.weights.quantize import supported
 
@@ -50,7 +50,7 @@ class RandomReader:
         return None
 
 
-def draw_model(folder: Path, config: Mapping[str, object], tokenizer: Path, windows: Windows) -> None:
+def draw_model(folder: Path, config: Mapping[str, object], tokenizer: Path, windows: PackageWindows) -> None:
     """As `write_random_model`, but the codes themselves are drawn: seconds instead of minutes.
 
     All matrices are parts of the same noise, which a processor or a GPU reads as slowly as any.
@@ -76,7 +76,9 @@ def draw_model(folder: Path, config: Mapping[str, object], tokenizer: Path, wind
             shards.add(f"{parameter.name}.q_scale", scales)
 
 
-def write_random_model(folder: Path, config: Mapping[str, object], tokenizer: Path, windows: Windows) -> None:
+def write_random_model(
+    folder: Path, config: Mapping[str, object], tokenizer: Path, windows: PackageWindows
+) -> None:
     """An MLC directory in q4f16_1. `config` has Hugging Face's keys; `tokenizer` is another MLC directory."""
     write_model(
         RandomReader(config, tokenizer),

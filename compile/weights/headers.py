@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from edge_router.catalog.configs import held
 from edge_router.compile.readers import open_weights
-from edge_router.compile.weights.package import Windows, describe_model
+from edge_router.compile.weights.package import PackageWindows, describe_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.errors import InvalidModel, UnknownName
 
@@ -34,7 +34,7 @@ def check_headers(path: Path, config: Mapping[str, object], quantization: str) -
     try:
         if form != "mlc":
             with TemporaryDirectory() as folder:
-                windows = Windows(128, 32)  # which say nothing of the weights
+                windows = PackageWindows(128, 32)  # which say nothing of the weights
                 describe_model(reader, Path(folder), config=config, form=stored, windows=windows)
     finally:
         reader.close()

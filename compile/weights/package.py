@@ -41,7 +41,7 @@ _SAMPLING = {
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
+class PackageWindows:
     """Tokens: of a conversation, and of one prefill call.
 
     `max_batch_size` sequences at once are what MLC's own tool writes; whoever compiles says how many.
@@ -60,7 +60,7 @@ def write_model(
     form: Quantization,
     quantizer: str,
     activations: Activations,
-    windows: Windows,
+    windows: PackageWindows,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> None:
@@ -94,7 +94,7 @@ def describe_model(
     *,
     config: Mapping[str, object],
     form: Quantization,
-    windows: Windows,
+    windows: PackageWindows,
 ) -> tuple[Mapping[str, object], tuple[Parameter, ...], str | None]:
     """Writes all but the weights into `folder`: whatever a header can be found wrong for is found here.
 
@@ -185,7 +185,7 @@ class ShardWriter:
         )
 
 
-def model_config(config: Mapping[str, object], windows: Windows) -> dict[str, object]:
+def model_config(config: Mapping[str, object], windows: PackageWindows) -> dict[str, object]:
     """MLC's `model_config`, its keys in MLC's order, from Hugging Face's config."""
     described = architecture(str(config["model_type"]))
     own = {key: config[key] for key in described.keys if config.get(key) is not None}
@@ -219,7 +219,7 @@ def chat_config(
     quantization: str,
     tokenizer: Mapping[str, bytes],
     generation: Mapping[str, object],
-    windows: Windows,
+    windows: PackageWindows,
 ) -> dict[str, object]:
     """mlc-chat-config.json, its keys in MLC's order."""
     names = ("tokenizer_config.json", "tokenizer.json")

@@ -62,7 +62,7 @@ def quantize_into(
     reader: WeightsReader, folder: Path, quantizer: str, activations: Activations, form: str = "q4f16_1"
 ) -> WeightsReader:
     """A directory made by `quantizer` in the format `form`, as a checkpoint."""
-    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.package import PackageWindows, write_model
 
     write_model(
         reader,
@@ -71,7 +71,7 @@ def quantize_into(
         form=supported(form),
         quantizer=quantizer,
         activations=activations if quantizer in MEASURED else Activations(),
-        windows=Windows(2048, 512),
+        windows=PackageWindows(2048, 512),
     )
     return open_weights(folder)
 

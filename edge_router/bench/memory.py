@@ -234,7 +234,7 @@ def _random_model(name: str, config: Config, paths: Paths, progress: Progress) -
     """The folder of a model with random weights, made once."""
     from edge_router.compile.fingerprint import key
     from edge_router.compile.random_model import write_random_model
-    from edge_router.compile.weights.package import Windows
+    from edge_router.compile.weights.package import PackageWindows
     from edge_router.store import ArtifactStore
 
     numbers = {**_COMMON, **SHAPES[name]}
@@ -245,7 +245,7 @@ def _random_model(name: str, config: Config, paths: Paths, progress: Progress) -
     tokenizer = _compiled("demo", SETTINGS["demo"][0].chunk, config, paths, progress).model_dir
 
     def build(folder: Path) -> None:
-        write_random_model(folder, numbers, tokenizer, Windows(_LONGEST, 512))
+        write_random_model(folder, numbers, tokenizer, PackageWindows(_LONGEST, 512))
 
     with progress.step(f"make {name}"):
         return ArtifactStore(paths.artifacts, progress=progress).obtain(

@@ -32,7 +32,7 @@ def random_model(config: Config, paths: Paths, progress: Progress) -> Iterator[C
     from edge_router.compile.pipeline import BuildSettings, CompiledModel
     from edge_router.compile.random_model import draw_model
     from edge_router.compile.recipe import recipe
-    from edge_router.compile.weights.package import Windows
+    from edge_router.compile.weights.package import PackageWindows
     from edge_router.compile.weights.ready import chat_config
 
     card = find_model(config.weak.model)
@@ -43,7 +43,7 @@ def random_model(config: Config, paths: Paths, progress: Progress) -> Iterator[C
     with tempfile.TemporaryDirectory(dir=paths.artifacts, prefix="random-") as name:
         folder = Path(name)
         write_tokenizer(folder, int(str(card.config["vocab_size"])))
-        windows = Windows(wanted.context_window_size, wanted.prefill_chunk_size)
+        windows = PackageWindows(wanted.context_window_size, wanted.prefill_chunk_size)
         with progress.step("draw weights"):
             draw_model(folder, card.config, folder, windows)
         chat = wanted.applied(chat_config(folder))

@@ -16,7 +16,7 @@ from edge_router.compile.link import load_library
 from edge_router.compile.readers import open_weights
 from edge_router.compile.targets import host_target
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.reference import Reference
 from edge_router.device import host
@@ -105,7 +105,7 @@ def compiled(
         form=supported("q4f16_1"),
         quantizer="signed",
         activations=Activations(),
-        windows=Windows(256, CHUNK, 4),
+        windows=PackageWindows(256, CHUNK, 4),
     )
     config = json.loads((model / "mlc-chat-config.json").read_text())
     assert bool(config["model_config"]["rope_scaling"]) is not tied

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from edge_router.compile.random_model import write_random_model
-from edge_router.compile.weights.package import Windows
+from edge_router.compile.weights.package import PackageWindows
 
 HERE = Path(__file__).parent
 GIB = 1 << 30
@@ -100,7 +100,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def random_model(folder: Path, config: dict[str, object], tokenizer: Path) -> Path:
     folder.mkdir()
-    write_random_model(folder, config, tokenizer, Windows(256, 64))
+    write_random_model(folder, config, tokenizer, PackageWindows(256, 64))
     return folder
 
 

@@ -12,7 +12,7 @@ from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.pace import Pace
 from edge_router.engines.mlc.restarts import Restarting
-from edge_router.engines.mlc.windows import Windows, engine_config, sequences, windows_for
+from edge_router.engines.mlc.windows import MlcWindows, engine_config, sequences, windows_for
 from edge_router.mlc_python import mlc_python
 from edge_router.system.paths import Paths
 from edge_router.system.worker_process import Child
@@ -79,7 +79,7 @@ def load(
     return engine
 
 
-def first_line(compiled: CompiledModel, config: Config, windows: Windows) -> dict[str, object]:
+def first_line(compiled: CompiledModel, config: Config, windows: MlcWindows) -> dict[str, object]:
     """What the child is told: arguments of MLC's constructor."""
     return {
         "model": str(compiled.model_dir),

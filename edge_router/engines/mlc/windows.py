@@ -16,7 +16,7 @@ from edge_router.types import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
+class MlcWindows:
     """Tokens; `total` of all conversations. `utilization` is the budget's share of the device's memory.
 
     `sliding` and `sinks` are as asked, of a model whose cache forgets; None leaves them to the library.
@@ -32,7 +32,7 @@ class Windows:
 
 def windows_for(
     model: str, chat: Mapping[str, Any], config: Config, paths: Paths, progress: Progress, *, forgets: bool
-) -> Windows:
+) -> MlcWindows:
     """As compiled, or as long as fits into what is free.
 
     `forgets`: whether MLC's cache drops what lies before a sliding window; a library of ours masks it.
@@ -51,7 +51,7 @@ def windows_for(
         if config.weak.vram_budget is not None:
             raise
         # What is free is not known here, and no budget was set.
-        return Windows(context, chunk, room_of(context) * together, None, *asked)
+        return MlcWindows(context, chunk, room_of(context) * together, None, *asked)
     wish = WindowRequest.of(chat, together)
     window = int(chat.get("sliding_window_size") or -1) if forgets else -1
     numbers = {"model_type": chat["model_type"], **chat["model_config"], "sliding_window_size": window}
@@ -64,7 +64,7 @@ def windows_for(
     # Rounded down: what MLC takes for its own must stay below the budget.
     share = math.floor(1000 * fitted.plan.budget / room.whole) / 1000 if room.whole else None
     kept = (settings.pages - 1) * PAGE if window > 0 else room_of(settings.context_window_size) * together
-    return Windows(settings.context_window_size, settings.prefill_chunk_size, kept, share, *asked)
+    return MlcWindows(settings.context_window_size, settings.prefill_chunk_size, kept, share, *asked)
 
 
 def room_of(context: int) -> int:
@@ -83,7 +83,7 @@ def sequences(config: Config) -> int:
     return config.weak.max_sequences or 1
 
 
-def engine_config(config: Config, windows: Windows) -> dict[str, object]:
+def engine_config(config: Config, windows: MlcWindows) -> dict[str, object]:
     """The fields of MLC's `EngineConfig` that are not left to MLC, which leaves no page free in any mode."""
     together, asked = sequences(config), config.mlc.gpu_memory_utilization
     values: dict[str, object] = {

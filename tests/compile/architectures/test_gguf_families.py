@@ -14,7 +14,7 @@ from architecture_kinds import EXPERTS, YARN
 from edge_router.catalog.gguf import gguf_config
 from edge_router.compile.readers import open_weights
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.parameters import check, parameters
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.reference import Reference
@@ -284,7 +284,7 @@ def test_it_is_packaged(pair: Any, tmp_path: Path) -> None:
     _, checkpoint, file = pair
     write_model(
         file, tmp_path, config=gguf_config(file.source), form=supported("q0f32"), quantizer="round",
-        activations=Activations(), windows=Windows(128, 32),
+        activations=Activations(), windows=PackageWindows(128, 32),
     )  # fmt: skip
     back = open_weights(tmp_path)
     wanted, found = (model.logits(model.hidden(TOKENS)) for model in (Reference(checkpoint), Reference(back)))

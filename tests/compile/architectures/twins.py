@@ -81,7 +81,7 @@ def twin(
     from edge_router.compile.link import library_name
     from edge_router.compile.readers import open_weights
     from edge_router.compile.weights.equalize import Activations
-    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.package import PackageWindows, write_model
     from edge_router.compile.weights.quantize import supported
     from edge_router.device import host
 
@@ -92,7 +92,7 @@ def twin(
     reader = open_weights(checkpoint)
     write_model(
         reader, model_dir, config=reader.config, form=supported(form), quantizer="round",
-        activations=Activations(), windows=Windows(CONTEXT, CHUNK, BATCH),
+        activations=Activations(), windows=PackageWindows(CONTEXT, CHUNK, BATCH),
     )  # fmt: skip
     reader.close()
     packaged = open_weights(model_dir)

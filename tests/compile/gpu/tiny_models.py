@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_router.compile.random_model import write_random_model
-from edge_router.compile.weights.package import Windows
+from edge_router.compile.weights.package import PackageWindows
 from edge_router.engines.tvm.engine import TvmRunner
 
 # Largest difference of a logit over the standard deviation of all. The processor rounds activations to 16-bit
@@ -57,7 +57,7 @@ def make(folder: Path, name: str, tiny: Any) -> Path:
     if not target.is_dir():
         target.mkdir()
         write_random_model(
-            target, {"model_type": name, **COMMON, **MODELS[name]}, folder, Windows(128, 32, 2)
+            target, {"model_type": name, **COMMON, **MODELS[name]}, folder, PackageWindows(128, 32, 2)
         )
     return target
 

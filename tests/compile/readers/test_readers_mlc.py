@@ -11,7 +11,7 @@ import pytest
 
 from edge_router.compile.readers import open_weights
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.store.tensor_index import records
@@ -27,7 +27,7 @@ def write(source: Path, folder: Path, form: str = "q4f16_1") -> Path:
         form=supported(form),
         quantizer="round",
         activations=Activations(),
-        windows=Windows(128, 32),
+        windows=PackageWindows(128, 32),
     )
     reader.close()
     return folder

@@ -65,7 +65,7 @@ def write_checkpoint(folder: Path, layers: int, tokenizer: dict[str, bytes]) -> 
 def main() -> None:
     from edge_router.compile.readers import open_weights
     from edge_router.compile.weights.equalize import Activations
-    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.package import PackageWindows, write_model
     from edge_router.compile.weights.quantize import supported
     from edge_router.device.process import peak_bytes
 
@@ -89,7 +89,7 @@ def main() -> None:
         form=supported("q4f16_1"),
         quantizer="weighted",
         activations=activations,
-        windows=Windows(4096, 1024),
+        windows=PackageWindows(4096, 1024),
         threads=2,
     )
     reader.close()

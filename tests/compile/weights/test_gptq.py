@@ -14,7 +14,7 @@ from edge_router.architectures.quantization import Quantization, quantization
 from edge_router.compile.readers import open_weights
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.gptq import Gptq
-from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.quality import compare
 from edge_router.compile.weights.quantize import packed, supported, unpacked
 from edge_router.compile.weights.quantizers import weighted
@@ -150,7 +150,7 @@ def write(source: Path, folder: Path, way: str, form: str = "q4f16_1") -> Any:
     reader = open_weights(source)
     write_model(
         reader, folder, config={}, form=supported(form), quantizer=way, activations=Activations(),
-        windows=Windows(128, 32),
+        windows=PackageWindows(128, 32),
     )  # fmt: skip
     reader.close()
     return open_weights(folder)

@@ -17,7 +17,7 @@ from edge_router.catalog import find_model
 from edge_router.compile.readers import open_weights
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.headers import check_headers
-from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.errors import EdgeRouterError
 
@@ -41,7 +41,7 @@ def built(path: Path, folder: Path) -> None:
             form=supported(FORM),
             quantizer="round",
             activations=Activations(),
-            windows=Windows(128, 32),
+            windows=PackageWindows(128, 32),
         )
     finally:
         reader.close()

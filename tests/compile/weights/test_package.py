@@ -20,13 +20,19 @@ import pytest
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import MlcReader, records
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import ShardWriter, Windows, chat_config, tokenizer_info, write_model
+from edge_router.compile.weights.package import (
+    PackageWindows,
+    ShardWriter,
+    chat_config,
+    tokenizer_info,
+    write_model,
+)
 from edge_router.compile.weights.parameters import count, parameters
 from edge_router.compile.weights.quantize import quantized, stored_bytes, supported
 from edge_router.compile.weights.quantizers import weighted
 from edge_router.errors import InvalidModel, TemplateError, UnknownName, WeightsCorrupt
 
-WINDOWS = Windows(128, 32)
+WINDOWS = PackageWindows(128, 32)
 
 
 def write(source: Path, folder: Path, *, form: str = "q4f16_1", **changes: Any) -> Path:

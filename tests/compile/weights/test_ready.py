@@ -15,7 +15,7 @@ from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import records
 from edge_router.compile.recipe import BuildSettings, recipe
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.ready import bring_up_to_date, chat_config, is_current, is_ready
 from edge_router.config.settings import Config
@@ -35,7 +35,7 @@ def directory(tiny_llama: Any, tmp_path: Path) -> Path:
         form=supported("q4f16_1"),
         quantizer="signed",
         activations=Activations(),
-        windows=Windows(128, 32),
+        windows=PackageWindows(128, 32),
     )
     return folder
 
@@ -215,7 +215,7 @@ def test_a_directory_in_another_format_is_used_as_what_it_says_it_is(
     """Where nobody asked for a format: a folder of one's own, and one that has to be fetched first."""
     folder = tmp_path / "plain"
     folder.mkdir()
-    form, windows = supported("q0f16"), Windows(128, 32)
+    form, windows = supported("q0f16"), PackageWindows(128, 32)
     write_model(
         open_weights(tiny_llama.folder), folder, config={}, form=form, quantizer="signed",
         activations=Activations(), windows=windows,

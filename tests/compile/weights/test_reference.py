@@ -13,7 +13,7 @@ import pytest
 from edge_router.compile.readers import open_weights
 from edge_router.compile.rotary import rotary
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.reference import Reference
 
@@ -47,7 +47,7 @@ def test_it_agrees_with_a_model_written_separately(tied: bool, tiny: ModuleType,
         form=supported("q4f16_1"),
         quantizer="signed",
         activations=Activations(),
-        windows=Windows(128, 32),
+        windows=PackageWindows(128, 32),
     )
     ours = Reference(open_weights(folder))
     theirs = other_reference().ReferenceLlama(folder).logits(TOKENS)

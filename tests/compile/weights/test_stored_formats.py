@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as arrays
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import records
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.parameters import Parameter, parameters
 from edge_router.compile.weights.quantize import quantized, supported
 from edge_router.compile.weights.quantizers import quantizer
@@ -141,7 +141,7 @@ def packaged(made: Any, folder: Path, name: str) -> Path:
     reader = open_weights(made.folder)
     write_model(
         reader, folder, config={}, form=supported(name), quantizer="round", activations=Activations(),
-        windows=Windows(128, 32),
+        windows=PackageWindows(128, 32),
     )  # fmt: skip
     reader.close()
     return folder

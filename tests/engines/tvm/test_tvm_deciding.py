@@ -86,10 +86,10 @@ def test_more_questions_than_the_cache_has_room_for(batch_model: Any) -> None:
 
 def test_random_weights_are_asked_as_well(tmp_path: Path, batch_model: Any) -> None:
     from edge_router.compile.random_model import draw_model
-    from edge_router.compile.weights.package import Windows
+    from edge_router.compile.weights.package import PackageWindows
 
     config = batch_model.config["model_config"] | {"model_type": batch_model.config["model_type"]}
-    draw_model(tmp_path, config, batch_model.model_dir, Windows(1024, 512))
+    draw_model(tmp_path, config, batch_model.model_dir, PackageWindows(1024, 512))
     engine = open_model(tmp_path, batch_model.library, model_id="m", threads=1, context_window_size=1024)
     with closing(engine):
         for probabilities in asked(engine, STATE, QUESTIONS):

@@ -49,7 +49,7 @@ def made(folder: Path, numbers: dict[str, Any], tokenizer: Path) -> Path:
     from edge_router.compile.random_model import RandomReader
     from edge_router.compile.targets import host_target
     from edge_router.compile.weights.equalize import Activations
-    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.package import PackageWindows, write_model
     from edge_router.compile.weights.quantize import supported
     from edge_router.device import host
 
@@ -63,7 +63,7 @@ def made(folder: Path, numbers: dict[str, Any], tokenizer: Path) -> Path:
     folder.mkdir()
     write_model(
         Loud(numbers, tokenizer), folder, config=numbers, form=supported("q4f16_1"), quantizer="round",
-        activations=Activations(), windows=Windows(512, CHUNK, 8),
+        activations=Activations(), windows=PackageWindows(512, CHUNK, 8),
     )  # fmt: skip
     config = json.loads((folder / "mlc-chat-config.json").read_text(encoding="utf-8"))
     config["model_config"]["kv_cache"] = numbers.get("kv_cache", "auto")

@@ -47,7 +47,7 @@ def model(
     from edge_router.compile.random_model import RandomReader
     from edge_router.compile.targets import host_target
     from edge_router.compile.weights.equalize import Activations
-    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.package import PackageWindows, write_model
     from edge_router.compile.weights.quantize import supported
     from edge_router.device import host
 
@@ -61,7 +61,7 @@ def model(
     folder = tmp_path_factory.mktemp("sliding")
     write_model(
         Loud(NUMBERS, built_model.model_dir), folder, config=NUMBERS, form=supported("q4f16_1"),
-        quantizer="round", activations=Activations(), windows=Windows(CONTEXT, CHUNK, 2),
+        quantizer="round", activations=Activations(), windows=PackageWindows(CONTEXT, CHUNK, 2),
     )  # fmt: skip
     config = json.loads((folder / "mlc-chat-config.json").read_text(encoding="utf-8"))
     sinks, kept = request.param

@@ -68,7 +68,7 @@ def folder(
     from edge_router.compile.random_model import RandomReader
     from edge_router.compile.targets import host_target
     from edge_router.compile.weights.equalize import Activations
-    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.package import PackageWindows, write_model
     from edge_router.compile.weights.quantize import supported
     from edge_router.device import host
 
@@ -83,7 +83,7 @@ def folder(
     made = tmp_path_factory.mktemp(request.param)
     write_model(
         Loud(numbers, built_model.model_dir), made, config=numbers, form=supported("q4f16_1"),
-        quantizer="round", activations=Activations(), windows=Windows(CONTEXT, CHUNK, 8),
+        quantizer="round", activations=Activations(), windows=PackageWindows(CONTEXT, CHUNK, 8),
     )  # fmt: skip
     config = json.loads((made / "mlc-chat-config.json").read_text(encoding="utf-8"))
     compile_library(config, "q4f16_1", host_target(host()), made / "model.tar")

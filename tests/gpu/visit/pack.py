@@ -302,7 +302,7 @@ def models(folder: Path, contents: Contents) -> dict[str, str]:
 
     from edge_router.bench.random_weights import write_tokenizer
     from edge_router.catalog import find_model
-    from edge_router.compile.weights.package import Windows, chat_config
+    from edge_router.compile.weights.package import PackageWindows, chat_config
 
     tiny_models, tiny = helper("compile/gpu/tiny_models.py"), helper("compile/tiny_llama.py")
     folder.mkdir()
@@ -317,7 +317,7 @@ def models(folder: Path, contents: Contents) -> dict[str, str]:
         place.mkdir()
         write_tokenizer(place)
         files = {path.name: path.read_bytes() for path in place.iterdir()}
-        described = chat_config(card.config, "q4f16_1", files, {}, Windows(32768, 2048, 4))
+        described = chat_config(card.config, "q4f16_1", files, {}, PackageWindows(32768, 2048, 4))
         described["active_vocab_size"] = card.config["vocab_size"]
         (place / "mlc-chat-config.json").write_text(json.dumps(described), encoding="utf-8")
     return weights

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_router.bench.random_weights import write_tokenizer
 from edge_router.compile.random_model import write_random_model
-from edge_router.compile.weights.package import Windows
+from edge_router.compile.weights.package import PackageWindows
 
 SMALL: dict[str, Any] = {
     "model_type": "llama",
@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "rope_theta": 10000.0,
     "tie_word_embeddings": True,
 }
-WINDOWS = Windows(512, 128, 4)
+WINDOWS = PackageWindows(512, 128, 4)
 
 
 def make_small(folder: Path) -> None:
