@@ -9,7 +9,7 @@ from typing import get_args
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Need, QuestionsOutput
 from edge_router.errors import InvalidRequest, clipped
-from edge_router.questions.checking import Words, check, check_count
+from edge_router.questions.checking import ProtocolWords, check, check_count
 from edge_router.questions.inquiry import Truncation, state_text
 from edge_router.questions.question import Choice, Question, Scale, YesNo
 
@@ -58,7 +58,7 @@ def _checked(question: object, where: str) -> Question:
     for name, value in _texts(question):
         if not isinstance(value, str):
             raise InvalidRequest(f"{where}.{name}", f"must be a text, not {clipped(repr(value))}")
-    check(question, where, Words())
+    check(question, where, ProtocolWords())
     return question
 
 

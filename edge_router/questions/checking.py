@@ -14,7 +14,7 @@ FEWEST_LEVELS, MOST_LEVELS = 2, 10
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ProtocolWords:
     """What a protocol calls that which questions are made of, and how few options it takes."""
 
     options: str = "options"
@@ -30,7 +30,7 @@ def check_count(count: int, where: str = "questions") -> None:
         raise InvalidRequest(where, f"must hold 1 to {MOST_QUESTIONS} questions, not {count}")
 
 
-def check(question: Question, where: str, words: Words) -> None:
+def check(question: Question, where: str, words: ProtocolWords) -> None:
     """Raises `InvalidRequest` that names the field, of the question that stands at `where`."""
     if isinstance(question, YesNo):
         if not (question.instructions.strip() or question.yes or question.no):

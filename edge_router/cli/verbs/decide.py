@@ -14,7 +14,7 @@ from edge_router.cli.piped import piped_input, readable
 from edge_router.cli.session import Session, choose_model
 from edge_router.control.reasons import why
 from edge_router.errors import InvalidRequest, clipped
-from edge_router.questions.checking import Words, check
+from edge_router.questions.checking import ProtocolWords, check
 
 if TYPE_CHECKING:
     from edge_router.questions.inquiry import Truncation
@@ -115,7 +115,7 @@ def _listing(option: str, text: str) -> tuple[str, list[str]]:
 
 def _checked(option: str, text: str, question: Question) -> Question:
     try:
-        check(question, "", Words())
+        check(question, "", ProtocolWords())
     except InvalidRequest as error:
         raise typer.BadParameter(f"{clipped(text)!r}: {error.reason}", param_hint=option) from error
     return question

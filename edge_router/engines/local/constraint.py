@@ -23,7 +23,7 @@ from edge_router.engines.local.form_mask import Form, first_words
 from edge_router.engines.local.grammar_rules import Rules
 from edge_router.engines.local.json_schema import followable
 from edge_router.engines.local.lark_pattern import lark_pattern
-from edge_router.engines.local.words import Words, byte_tokenizer
+from edge_router.engines.local.words import GrammarVocabulary, byte_tokenizer
 from edge_router.errors import Cancelled, InvalidRequest, UnsupportedRequest
 from edge_router.prompts.answer_format import CallFormat
 from edge_router.prompts.forms import free_parameters, parameters_of
@@ -71,7 +71,7 @@ class Grammars:
     """
 
     def __init__(self, tokenizer: TextTokenizer, ends: Collection[int], size: int) -> None:
-        self._words = Words(tokenizer, ends, size)
+        self._words = GrammarVocabulary(tokenizer, ends, size)
         self._prepared: Future[None] | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._kept: dict[Hashable, Form] = {}  # the least recently used first

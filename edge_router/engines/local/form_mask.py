@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_router.engines.local.closing import LONGEST, Closing
-from edge_router.engines.local.words import Words
+from edge_router.engines.local.words import GrammarVocabulary
 from edge_router.errors import GenerationFailed
 from edge_router.records import dataclass
 
@@ -27,7 +27,7 @@ class Form:
     matcher: Any
     closing: Closing
     way: bytes
-    words: Words
+    words: GrammarVocabulary
     threads: ThreadPoolExecutor
 
     @property
@@ -66,7 +66,7 @@ class FormMask:
         matcher: Any,
         closing: Closing,
         way: bytes,
-        words: Words,
+        words: GrammarVocabulary,
         threads: ThreadPoolExecutor,
         max_tokens: int,
     ) -> None:

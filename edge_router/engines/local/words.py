@@ -10,7 +10,7 @@ from typing import Any
 from edge_router.prompts.tokenizer import TextTokenizer
 
 
-class Words:
+class GrammarVocabulary:
     """A model's vocabulary as llguidance takes it. `known` is its tokenizer, once `prepare` has made it.
 
     Of the tokens that have no logits it knows nothing, whichever of the two are more.
@@ -66,7 +66,7 @@ class _Source:
         return self._tokenize(data)
 
 
-def _weakly(words: Words) -> Callable[[bytes], list[int]]:
+def _weakly(words: GrammarVocabulary) -> Callable[[bytes], list[int]]:
     """`words.tokens`; a circle through llguidance's objects would never be collected."""
     seen = weakref.ref(words)
 

@@ -8,7 +8,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
 from edge_router.errors import InvalidRequest
 from edge_router.parsing.fields import Fields, fields_at, listed, plain_object
-from edge_router.questions.checking import Words, check, check_count
+from edge_router.questions.checking import ProtocolWords, check, check_count
 from edge_router.questions.inquiry import state_text
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
 from edge_router.surfaces.decisions.fields import QUESTIONS, frame, question_fields, request_of
@@ -21,7 +21,7 @@ JSON_LEVELS, JSON_VALUES, JSON_BYTES = 32, 10_000, 256 * 1024  # of one input_js
 LONGEST_NAME = 256
 _PASSED = ("prompt_cache_key", "prompt_cache_options", "safety_identifier")
 _NAMES = ("type", "name", "instructions", "choices", "levels")
-_WORDS = Words(options="choices", value="value", levels="levels", label="label", fewest_options=2)
+_WORDS = ProtocolWords(options="choices", value="value", levels="levels", label="label", fewest_options=2)
 
 
 def parse(body: Mapping[str, object]) -> ChatRequest:

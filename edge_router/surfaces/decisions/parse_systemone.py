@@ -11,7 +11,7 @@ from edge_router.chat.message import Image, Message, Part, Text
 from edge_router.chat.request import ChatRequest
 from edge_router.errors import InvalidRequest
 from edge_router.parsing.fields import Fields, listed, plain_object, shown
-from edge_router.questions.checking import Words, check, check_count
+from edge_router.questions.checking import ProtocolWords, check, check_count
 from edge_router.questions.inquiry import state_text
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
 from edge_router.surfaces.base import FILES
@@ -21,7 +21,7 @@ PROTOCOL = "typesafe"  # of `Extra`
 REQUEST_PART = "request"  # of a multipart body: the JSON
 MOST_ASSETS = 64
 _NAMES = ("type", "instructions", "criteria")
-_WORDS = Words(options="criteria", value="", levels="criteria", label="")
+_WORDS = ProtocolWords(options="criteria", value="", levels="criteria", label="")
 _KINDS = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
 _MAGIC = (
     (b"\x89PNG", "image/png"),
