@@ -22,7 +22,7 @@ OPENAI = "https://api.openai.com/v1"  # where an endpoint without an address is
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PriceStep:
     """Prices of a million tokens where the prompt is longer than `start`."""
 
     start: int
@@ -34,7 +34,7 @@ class Step:
 class ListedPrice:
     """`steps` begin with the one for all prompts. `source` names the list with its release and date."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PriceStep, ...]
     source: str
 
 
@@ -66,7 +66,7 @@ def listed(models: Iterable[str], base_url: str | None) -> ListedPrice | None:
         return None
     from genai_prices.data_snapshot import get_snapshot
 
-    snapshot, steps, now = get_snapshot(), dict[int, Step](), datetime.now(UTC)
+    snapshot, steps, now = get_snapshot(), dict[int, PriceStep](), datetime.now(UTC)
     hours = [now.replace(hour=hour, minute=minute) for hour in range(24) for minute in (0, 31)]
     prices: list[Any] = []
     for model in models:
@@ -80,7 +80,7 @@ def listed(models: Iterable[str], base_url: str | None) -> ListedPrice | None:
     both = [(price.input_mtok, price.output_mtok) for price in prices]
     for start in sorted({0, *(start for pair in both for each in pair for start in _starts(each))}):
         price_in = max(_at(each, start) for each, _ in both)
-        steps[start] = Step(start, price_in, max(_at(each, start) for _, each in both))
+        steps[start] = PriceStep(start, price_in, max(_at(each, start) for _, each in both))
     newest = max((day for day in _days(snapshot.providers) if day <= now.date()), default=None)
     source = f"{PACKAGE} {metadata.version(PACKAGE)}" + (f" of {newest} or later" if newest else "")
     return ListedPrice(tuple(steps.values()), source)

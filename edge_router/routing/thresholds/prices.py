@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_router.chat.events import Usage
-from edge_router.config.listed_prices import Step, listed, models_of
+from edge_router.config.listed_prices import PriceStep, listed, models_of
 from edge_router.config.questions import NAME as QUESTIONS
 from edge_router.config.sections import EndpointConfig, StrongConfig
 from edge_router.config.settings import Config
@@ -22,7 +22,7 @@ class Prices:
 
     price_in: float
     price_out: float
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PriceStep, ...] = ()
     source: str | None = None
 
     @classmethod
@@ -48,7 +48,7 @@ class Prices:
         if not priced:
             return None
         starts = sorted({step.start for each in priced for step in each.steps})
-        steps = [Step(start, *_most(priced, start + 1)) for start in starts]
+        steps = [PriceStep(start, *_most(priced, start + 1)) for start in starts]
         return cls(*_most(priced, 0), tuple(steps), priced[0].source if len(priced) == 1 else None)
 
     @classmethod

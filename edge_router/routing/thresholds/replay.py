@@ -14,7 +14,7 @@ from edge_router.types import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class AnswerSums:
     """Of `n` answers. `cost` is None without prices; of answers without token counts it knows nothing."""
 
     strong: int
@@ -68,8 +68,8 @@ class Replay:
 
     threshold: float
     n: int
-    before: Sums
-    after: Sums
+    before: AnswerSums
+    after: AnswerSums
     kept: int
     to_strong: tuple[Record, ...]
     to_weak: tuple[Record, ...]
@@ -101,8 +101,8 @@ def replay(records: Iterable[Record], threshold: float, prices: Prices | None = 
     return Replay(
         threshold=threshold,
         n=len(found),
-        before=Sums(len(before), _cost(before, prices)),
-        after=Sums(len(after), _cost(after, prices)),
+        before=AnswerSums(len(before), _cost(before, prices)),
+        after=AnswerSums(len(after), _cost(after, prices)),
         kept=len(found) - len(free),
         to_strong=tuple(record for record in after if record.decision.model == "weak"),
         to_weak=tuple(record for record in before if id(record) not in then),

@@ -107,9 +107,9 @@ def test_only_what_is_asked_for_of_rules_models_and_time(paths: Paths) -> None:
 
 
 def test_prompts_beyond_a_step_of_the_prices_cost_more(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edge_router.config.listed_prices import Step
+    from edge_router.config.listed_prices import PriceStep
 
-    steep = Prices(1.0, 2.0, (Step(1000, 10.0, 20.0),))
+    steep = Prices(1.0, 2.0, (PriceStep(1000, 10.0, 20.0),))
     monkeypatch.setattr(Prices, "highest", lambda config, own=False: steep)
     monkeypatch.setattr(Prices, "by_endpoint", lambda config: {})
     sizes = (500, 1000, 1001, 5000)
