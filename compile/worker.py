@@ -25,7 +25,7 @@ _EVERY_S = 0.1  # between two reports of the same step
 def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else prints must not come between
-    speaker = Speaker(out)
+    speaker = ProgressWriter(out)
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
     ended = threading.Event()
     threading.Thread(target=_watch_parent, args=(ended,), daemon=True).start()
@@ -48,7 +48,7 @@ def failed(error: Exception) -> Failed:
     return Failed(type(ours), str(ours), dict(ours.__dict__), trace)
 
 
-class Speaker:
+class ProgressWriter:
     """The child's `Progress`. Safe to use from several threads."""
 
     def __init__(self, out: BinaryIO) -> None:
@@ -78,7 +78,7 @@ class Speaker:
 class _Step:
     """A download advances thousands of times a second, which nobody needs to hear."""
 
-    def __init__(self, speaker: Speaker, number: int) -> None:
+    def __init__(self, speaker: ProgressWriter, number: int) -> None:
         self._speaker, self.number = speaker, number
         self._untold, self._told_at = 0, 0.0
 

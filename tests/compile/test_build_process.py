@@ -18,7 +18,7 @@ from edge_router.catalog import find_model
 from edge_router.compile import build_process
 from edge_router.compile.build_process import _Reader
 from edge_router.compile.pipeline import BuildSettings, CompiledModel, ensure
-from edge_router.compile.worker import Speaker, failed
+from edge_router.compile.worker import ProgressWriter, failed
 from edge_router.errors import (
     BuildFailed,
     ContextOverflow,
@@ -124,7 +124,7 @@ def test_an_error_comes_back_as_it_was(away: list[Any], tiny: Any, tmp_path: Pat
 
 def test_a_step_that_an_error_ends_is_not_told_as_one_that_was_done() -> None:
     out, watching = io.BytesIO(), Watching()
-    speaker = Speaker(out)
+    speaker = ProgressWriter(out)
     with speaker.step("unpack"):
         pass
     with pytest.raises(OSError), speaker.step("fetch"):
