@@ -38,7 +38,7 @@ _NETWORK = (*_PROXIES, *map(str.upper, _PROXIES), "SSL_CERT_FILE", "SSL_CERT_DIR
 _PLACES = ("HOME", "USERPROFILE", "APPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
 
 
-class Door:
+class ResidentDoor:
     """Made before the settings are read, so that a file that changes meanwhile is seen to have changed."""
 
     def __init__(self, session: Session) -> None:

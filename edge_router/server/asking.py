@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from edge_router.api.async_client import AsyncController
 from edge_router.errors import EdgeRouterError, InternalError, UnknownName
 from edge_router.questions.result import Answers
-from edge_router.server.doors import Door
+from edge_router.server.doors import CallerAccess
 from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.exchange import FILLER, BrokenOff
 from edge_router.server.limits import ServerLimits
@@ -41,7 +41,7 @@ class AnsweredQuestions(Response):
         asking: QuestionsCall,
         running: RunningAnswers,
         limits: ServerLimits,
-        door: Door,
+        door: CallerAccess,
     ) -> None:
         super().__init__(media_type="application/json")
         del self.headers["content-length"]

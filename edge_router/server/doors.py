@@ -17,7 +17,7 @@ CALLER = "edge_router.caller"  # of a scope: whose key it came with, where that 
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class CallerAccess:
     """`protocols` are the caller's own: what they keep, such as answers of Responses, is nobody else's."""
 
     caller: str | None
@@ -36,9 +36,9 @@ class Doors:
     """One for each caller of the configuration, and one for whoever is none of them."""
 
     def __init__(self, controller: Controller, protocols: Protocols) -> None:
-        self._common = Door(None, protocols, controller, Ratings(controller), controller.callers)
+        self._common = CallerAccess(None, protocols, controller, Ratings(controller), controller.callers)
         self._own = {
-            each.name: Door(
+            each.name: CallerAccess(
                 each.name,
                 protocols.anew(),
                 CallerView(controller, each.name),
@@ -48,6 +48,6 @@ class Doors:
             for each in controller.config.callers
         }
 
-    def of(self, scope: Scope) -> Door:
+    def of(self, scope: Scope) -> CallerAccess:
         caller = scope.get(CALLER)
         return self._common if caller is None else self._own[caller]

@@ -22,7 +22,7 @@ from edge_router.records import changed
 from edge_router.response_cache.wish import stricter, wish_of
 from edge_router.server.asking import AnsweredQuestions
 from edge_router.server.body import read
-from edge_router.server.doors import Door, Doors
+from edge_router.server.doors import CallerAccess, Doors
 from edge_router.server.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.rates import rate_headers
@@ -143,7 +143,7 @@ class Api:
             raise HTTPException(403, "The metrics tell of all callers. Ask with the server's own key.")
         return Response(self._controller.controller.metrics.render(), media_type=PROMETHEUS)
 
-    async def _whole(self, surface: Chatting, call: Call, request: Request, door: Door) -> Response:
+    async def _whole(self, surface: Chatting, call: Call, request: Request, door: CallerAccess) -> Response:
         component = f"protocol {surface.name}"
 
         def reply(answer: Answer) -> Iterator[tuple[bytes, dict[str, str]] | None]:

@@ -14,7 +14,7 @@ from edge_router.api.thread_stream import HEAD_START_S
 from edge_router.control.answer import Answer
 from edge_router.defects import Defects
 from edge_router.errors import Cancelled, EdgeRouterError, InternalError
-from edge_router.server.doors import Door
+from edge_router.server.doors import CallerAccess
 from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.exchange import FILLER
 from edge_router.server.limits import ServerLimits
@@ -93,7 +93,7 @@ class AnswerStream(Response):
         call: Call,
         running: RunningAnswers,
         limits: ServerLimits,
-        door: Door,
+        door: CallerAccess,
     ) -> None:
         self.raw_headers = [*_HEADERS, (b"content-type", _content_type(surface.media_type))]
         self._surface, self._call, self._running, self._limits = surface, call, running, limits

@@ -20,7 +20,7 @@ from table import each
 
 from edge_router.api.client import Controller
 from edge_router.cli import resident
-from edge_router.cli.door import Door
+from edge_router.cli.door import ResidentDoor
 from edge_router.cli.options import Options
 from edge_router.cli.quick import Context
 from edge_router.cli.session import Session
@@ -41,7 +41,7 @@ def by_word(text: str) -> float:
 class Serving:
     """`calls`: what its weak model was asked."""
 
-    def __init__(self, door: Door, weak: ScriptedEngine) -> None:
+    def __init__(self, door: ResidentDoor, weak: ScriptedEngine) -> None:
         self.door, self.calls = door, weak.calls
 
 
@@ -59,7 +59,7 @@ def server(
     *replies: object, config: Config | None = None, options: Options | None = None
 ) -> Iterator[Serving]:
     """A door with a scripted model behind it, which is given to the block."""
-    door = Door(Session(Context(options or Options())))
+    door = ResidentDoor(Session(Context(options or Options())))
     weak = ScriptedEngine(*replies, model_id="small")  # type: ignore[arg-type]
     controller = Controller(
         config or Config.load(None),

@@ -23,7 +23,7 @@ from edge_router.system.paths import Paths
 from edge_router.system.rotating_file import RotatingFile
 
 if TYPE_CHECKING:
-    from edge_router.cli.door import Door
+    from edge_router.cli.door import ResidentDoor
     from edge_router.server.dashboard.dashboard import Dashboard
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -60,9 +60,9 @@ def serve(
         with storage_errors(log.parent):
             sys.stderr = RotatingFile(log)
     session = Session(ctx)
-    from edge_router.cli.door import Door
+    from edge_router.cli.door import ResidentDoor
 
-    door = Door(session)
+    door = ResidentDoor(session)
     config = session.config(
         server__host=host, server__port=port, offline=offline, weak__device=device, weak__threads=threads
     )
@@ -122,7 +122,7 @@ def _told_if_ours() -> Iterator[None]:
         raise
 
 
-def _dashboard(session: Session, door: Door) -> Dashboard:
+def _dashboard(session: Session, door: ResidentDoor) -> Dashboard:
     """What it writes, `config set` would write so, too; its next link is for `edge-router dashboard`."""
     from edge_router.cli.verbs.configuration import write
     from edge_router.server.dashboard.dashboard import Dashboard
