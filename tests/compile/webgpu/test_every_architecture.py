@@ -21,6 +21,7 @@ from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.errors import UnsupportedTarget
+from edge_router.webgpu_program import Windows
 
 CLOSE = 0.008  # of the standard deviation of all logits; only the KV cache is float16
 CLOSE_HALF = 0.03  # of the same, where prompts are read with float16 arithmetic
@@ -66,8 +67,7 @@ def pair(
 ) -> Iterator[Pair]:
     from edge_router.compile.readers import open_weights
     from edge_router.compile.weights.equalize import Activations
-    from edge_router.compile.weights.package import PackageWindows as PackageWindows
-    from edge_router.compile.weights.package import write_model
+    from edge_router.compile.weights.package import PackageWindows, write_model
     from edge_router.compile.weights.quantize import supported
 
     twins = beside("architectures", "twins.py")
@@ -94,7 +94,7 @@ def pair(
     runner = WebGpuRunner(
         adapter,
         program,
-        PackageWindows(CONTEXT, CHUNK, 2),
+        Windows(CONTEXT, CHUNK, 2),
         DirectoryWeights(directory).read,
         vocab_size=config["active_vocab_size"],
     )

@@ -16,17 +16,16 @@ from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import MlcReader
 from edge_router.compile.webgpu.build import build_program
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.package import PackageWindows as PackageWindows
-from edge_router.compile.weights.package import write_model
+from edge_router.compile.weights.package import PackageWindows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.reference import Reference
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.prompts.directory import read_config
-from edge_router.webgpu_program import PackageWindows, Program, write_program
+from edge_router.webgpu_program import Program, Windows, write_program
 
-WINDOWS = PackageWindows(context=128, chunk=48, sequences=3)
+WINDOWS = Windows(context=128, chunk=48, sequences=3)
 
 
 @dataclass(frozen=True)
