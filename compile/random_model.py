@@ -66,6 +66,10 @@ def draw_model(folder: Path, config: Mapping[str, object], tokenizer: Path, wind
     with ShardWriter(folder, numbers=count(wanted)) as shards:
         for parameter in wanted:
             columns = parameter.shape[-1]
+            if parameter.kind == "router":  # tokens go to experts of their own, not all to the same
+                drawn = np.concatenate([reader.rows(source) for source in parameter.sources])
+                shards.add(f"{parameter.name}.{parameter.word}", drawn.astype(form.dtype))
+                continue
             if not form.quantizes(parameter.kind):
                 shards.add(f"{parameter.name}.{parameter.word}", np.ones(parameter.shape, form.dtype))
                 continue

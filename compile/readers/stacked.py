@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Stacked:
 
     def __init__(self, inner: WeightsReader) -> None:
         self._inner = inner
-        self._whole = lru_cache(_KEPT)(self._read)
+        self._whole: Callable[[str, int], Floats] = lru_cache(_KEPT)(self._read)
 
     @property
     def source(self) -> Path:
@@ -70,7 +70,7 @@ class Stacked:
                 raise missing_tensor(self.source, name, self.tensors)
             return self._inner.rows(name, start, stop)
         first, last, _ = slice(start, stop).indices(place.info.shape[0])
-        whole: Floats = self._whole(place.tensor, place.expert)
+        whole = self._whole(place.tensor, place.expert)
         return whole[place.first + first : place.first + last].copy()  # callers write into what they get
 
     def _read(self, tensor: str, expert: int) -> Floats:
@@ -80,7 +80,7 @@ class Stacked:
         return self._inner.tokenizer_files()
 
     def close(self) -> None:
-        self._whole.cache_clear()
+        self._whole = self._read
         self._inner.close()
 
 
