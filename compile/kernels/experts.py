@@ -29,6 +29,7 @@ from edge_router.compile.kernels.ir import (
     parallel,
     scratch,
     serial,
+    settle,
     splat,
     store,
     when,
@@ -107,14 +108,13 @@ def grouped(isa: Isa, shape: Grouped) -> Any:
 class _Sorted:
     """Pairs of a token and one of its experts, numbered token by token, in the order of the experts.
 
-    Those of expert e lie from `starts[e]` up to `starts[e + 1]`.
+    Those of expert e lie from `starts[e]` up to `starts[e + 1]`. `busy` are the experts that have any.
     """
 
     def __init__(self, routes: Buffer, tokens: Expr, routing: Routing) -> None:
         count, chosen = routing.experts, routing.chosen
-        self._count = count
         self.pairs, self.starts = scratch((tokens * chosen,), "int64"), scratch((count + 1,), "int64")
-        places = scratch((count,), "int64")
+        places, self.busy = scratch((count,), "int64"), scratch((count + 1,), "int64")
         nothing, one = tirx.const(0, "int64"), tirx.const(1, "int64")
         with serial(tirx.const(count + 1, "int64")) as e:
             store(self.starts, nothing, e)
@@ -125,22 +125,27 @@ class _Sorted:
         with serial(tokens) as token, serial(tirx.const(chosen, "int64")) as i:
             e = expert(token, i)
             store(self.starts, load(self.starts, e + 1) + one, e + 1)
+        found = Cell(nothing)
         with serial(tirx.const(count, "int64")) as e:
             store(places, load(self.starts, e), e)
+            with when(load(self.starts, e + 1) > 0):
+                store(self.busy, e, found.value)
+                found.add(one)
             store(self.starts, load(self.starts, e + 1) + load(self.starts, e), e + 1)
+        self._number = settle(found.value)
+        store(self.busy, load(self.busy, self._number - 1), self._number)  # nothing follows the last
         with serial(tokens) as token, serial(tirx.const(chosen, "int64")) as i:
             e = expert(token, i)
             store(self.pairs, token * chosen + i, load(places, e))
             store(places, load(places, e) + one, e)
 
     @contextmanager
-    def each(self) -> Iterator[tuple[Expr, Expr, Expr]]:
-        """Every expert that some go to: its number, where its pairs begin, and how many they are."""
-        with serial(tirx.const(self._count, "int64")) as e:
+    def each(self) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
+        """Every expert that some go to: its number, where its pairs begin, how many they are, and who follows."""
+        with serial(self._number) as i:
+            e = bind(load(self.busy, i))
             start = bind(load(self.starts, e))
-            number = bind(load(self.starts, e + 1) - start)
-            with when(number > 0):
-                yield e, start, number
+            yield e, start, bind(load(self.starts, e + 1) - start), bind(load(self.busy, i + 1))
 
 
 class _Product:
@@ -163,13 +168,14 @@ class _Product:
     def few(self) -> None:
         """Weights go through registers alone."""
         matvec = MatVec(self._isa.for_few_rows(), self._x, self._rows, self._matrix)
-        with self._part() as (first, end), self._sorted.each() as (expert, start, number):
+        with self._part() as (first, end), self._sorted.each() as (expert, start, number, following):
             blocks, count = self._blocks(expert), bind(end - first)
+            leap = bind((following - expert) * self._shape.outputs - count)
 
             def some(at: Expr, rows: int) -> None:
                 pairs = [bind(load(self._sorted.pairs, start + at + i)) for i in range(rows)]
                 finish = self._finish(pairs)
-                matvec.across(first, count, UNIT, blocks, [self._row(pair) for pair in pairs], finish)
+                matvec.across(first, count, UNIT, blocks, [self._row(pair) for pair in pairs], finish, leap)
 
             if self.tokens == 1:  # no two of its experts are the same
                 some(tirx.const(0, "int64"), 1)
@@ -183,7 +189,7 @@ class _Product:
         """Weights are unpacked to memory, strip by strip."""
         matmul, height = MatMul(self._isa, self._x, self._rows, self._matrix), tile_rows(self._isa)
         width = strip_columns(self._isa, len(self._blocks(0)))
-        with self._part() as (first, end), self._sorted.each() as (expert, start, number):
+        with self._part() as (first, end), self._sorted.each() as (expert, start, number, _):
             starts = strip_starts(self._isa, self._blocks(expert))
             with serial((end - first) // width) as strip:
                 column = bind(first + strip * width)

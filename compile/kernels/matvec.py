@@ -60,16 +60,19 @@ def codes(words: Expr, j: int, stored: Stored) -> Expr:
 class _Packed:
     """Weights as words: a vector of them, with each word's scale."""
 
-    def __init__(self, isa: Isa, matrix: Matrix, ahead: int) -> None:
-        self._isa, self._matrix, self._ahead = isa, matrix, ahead
+    def __init__(self, isa: Isa, matrix: Matrix) -> None:
+        self._isa, self._matrix = isa, matrix
         self.units = matrix.groups * WORDS  # that a row has
 
-    def products(self, column: Expr, rows: Sequence[Expr], piece: Piece, b: Expr) -> list[Expr]:
-        """For each row its products with block `b` of a piece of weight row `column`, summed over words."""
+    def products(self, column: Expr, ahead: Expr, rows: Sequence[Expr], piece: Piece, b: Expr) -> list[Expr]:
+        """For each row its products with block `b` of a piece of weight row `column`, summed over words.
+
+        `ahead` is the weight row that is sent for meanwhile.
+        """
         word, group = b * piece.lanes + piece.start, b * (piece.lanes // WORDS) + piece.start // WORDS
         matrix = self._matrix
-        prefetch(matrix.weights, column + self._ahead, word)
-        prefetch(matrix.scales, column + self._ahead, group)
+        prefetch(matrix.weights, ahead, word)
+        prefetch(matrix.scales, ahead, group)
         words = bind(load(matrix.weights, column, word, lanes=piece.lanes))
         groups = load(matrix.scales, column, group, lanes=piece.lanes // WORDS)
         scale = bind(spread(to_float(self._isa, groups), WORDS))
@@ -84,8 +87,8 @@ class _Packed:
 class _Integers(_Packed):
     """The products through small integers; see `activations`."""
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, ahead: int) -> None:
-        super().__init__(isa, matrix, ahead)
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
+        super().__init__(isa, matrix)
         words, self._form = self.units, Form.of(isa)
         self._activations = scratch((rows, self._form.slots * words), "int32")
         self._zeros = scratch((rows, words), "int32")
@@ -115,8 +118,8 @@ class _Floats(_Packed):
     Lane l of a vector meets activations `per_word` * (its word) + j, so they are laid out j by j beforehand.
     """
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, ahead: int) -> None:
-        super().__init__(isa, matrix, ahead)
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
+        super().__init__(isa, matrix)
         words, self._each = self.units, matrix.stored.per_word
         self._values = scratch((rows, self._each * words))
         self._zeros = scratch((rows, words))
@@ -154,13 +157,13 @@ class _Floats(_Packed):
 class _Plain:
     """Weights that are not quantized."""
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, ahead: int) -> None:
-        self._isa, self._x, self._weights, self._ahead = isa, x, matrix.weights, ahead
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
+        self._isa, self._x, self._weights = isa, x, matrix.weights
         self.units = matrix.inputs
 
-    def products(self, column: Expr, rows: Sequence[Expr], piece: Piece, b: Expr) -> list[Expr]:
+    def products(self, column: Expr, ahead: Expr, rows: Sequence[Expr], piece: Piece, b: Expr) -> list[Expr]:
         at = b * piece.lanes + piece.start
-        prefetch(self._weights, column + self._ahead, at)
+        prefetch(self._weights, ahead, at)
         weight = bind(to_float(self._isa, load(self._weights, column, at, lanes=piece.lanes)))
         return [to_float(self._isa, load(self._x, m, at, lanes=piece.lanes)) * weight for m in rows]
 
@@ -180,9 +183,9 @@ class MatVec:
     def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
         stored = matrix.stored
         size = matrix.inputs * DTYPE_BYTES[stored.dtype] if stored.bits is None else 16 * matrix.groups
-        ahead = TILE * max(1, AHEAD // (size * TILE))  # in rows; a tile is read as one
+        self._ahead = TILE * max(1, AHEAD // (size * TILE))  # in rows; a tile is read as one
         self._isa, self._rows = isa, rows
-        self._method = _method(isa, matrix)(isa, x, rows, matrix, ahead)
+        self._method = _method(isa, matrix)(isa, x, rows, matrix)
 
     def run(self, columns: int, blocks: Sequence[int], finish: Finish) -> None:
         """`finish` for each row and each run of columns 0..`columns`.
@@ -212,24 +215,38 @@ class MatVec:
         blocks: Sequence[Expr],
         rows: Sequence[Expr],
         finish: Finish,
+        leap: Expr | None = None,
     ) -> None:
         """Some rows of activations, `TILE` columns at a time, `count` of them from `first` on.
 
-        `columns`: of which each count is a multiple, up to what `TILE` does not divide.
+        `columns`: of which each count is a multiple, up to what `TILE` does not divide. `leap`: so many weight
+        rows behind these are those that are needed next, instead of the ones that follow.
         """
+        end = None if leap is None else bind(first + count)
+
+        def lanes(columns: Sequence[Expr], block: Expr) -> list[Expr]:
+            ahead = [bind(column + block + self._ahead) for column in columns]
+            if end is not None:
+                past = [row >= end + block for row in ahead]
+                ahead = [
+                    bind(row + tirx.Select(far, leap, tirx.const(0, "int64")))
+                    for row, far in zip(ahead, past, strict=True)
+                ]
+            return self._lanes([column + block for column in columns], ahead, rows)
+
         with serial(count // TILE) as tile:
             column = bind(first + tile * TILE)
-            parts = [self._lanes([column + b + i for i in range(TILE)], rows) for b in blocks]
+            parts = [lanes([column + i for i in range(TILE)], b) for b in blocks]
             for i in range(len(rows)):
                 finish(i, column, [totals(part[i :: len(rows)]) for part in parts])
         if columns % TILE:
             with serial(count % TILE) as rest:
                 column = bind(first + count // TILE * TILE + rest)
-                parts = [self._lanes([column + b], rows) for b in blocks]
+                parts = [lanes([column], b) for b in blocks]
                 for i in range(len(rows)):
                     finish(i, column, [total(part[i]) for part in parts])
 
-    def _lanes(self, columns: Sequence[Expr], rows: Sequence[Expr]) -> list[Expr]:
+    def _lanes(self, columns: Sequence[Expr], ahead: Sequence[Expr], rows: Sequence[Expr]) -> list[Expr]:
         """For each column and row a vector of four, whose sum is the product."""
         parts = pieces(self._method.units, self._isa.lanes)
         sums: list[Expr] = []
@@ -237,7 +254,7 @@ class MatVec:
             cells = [Cell(zero(part.lanes)) for _ in range(len(columns) * len(rows))]
             with serial(tirx.const(part.blocks, "int64")) as b:
                 for i, column in enumerate(columns):
-                    products = self._method.products(column, rows, part, b)
+                    products = self._method.products(column, ahead[i], rows, part, b)
                     for cell, product in zip(cells[i * len(rows) :], products, strict=False):
                         cell.add(product)
             values = [cell.value for cell in cells]
