@@ -9,7 +9,7 @@ from typing import Any, cast
 from edge_router.architectures.quantization import QUANTIZATIONS as FORMATS
 from edge_router.compile.graphs import definition
 from edge_router.compile.link import link, linker, load_library
-from edge_router.compile.targets import GPUS, TargetSpec, check_states, kernels_of, tvm_target
+from edge_router.compile.targets import GPUS, TargetSpec, check_layers, kernels_of, tvm_target
 from edge_router.errors import ArtifactCorrupt, BuildFailed, EdgeRouterError, InvalidModel, is_mistake
 from edge_router.parsing import strict_json
 from edge_router.types import Progress, SilentProgress
@@ -56,7 +56,7 @@ def compile_library(
     if quantization not in QUANTIZATIONS:
         raise InvalidModel(where, f"{quantization} is not among {', '.join(QUANTIZATIONS)}")
     define = definition(str(values.get("model_type")))
-    check_states(target.kind, str(values.get("model_type")))
+    check_layers(target.kind, str(values.get("model_type")))
     linker(output, where)
     shown = progress or SilentProgress()
     with shown.step("compile", total=3) as step:

@@ -158,7 +158,7 @@ class WeightsStep:
 
     def _check_supported(self) -> None:
         """Architecture, format, disk space and tools, before anything is fetched or minutes are spent."""
-        from edge_router.compile.targets import check_states
+        from edge_router.compile.targets import check_layers
         from edge_router.compile.weights.parameters import parameters
         from edge_router.compile.weights.quantize import check_groups, stored_bytes, supported
         from edge_router.compile.weights.quantizers import check_quantizer
@@ -172,7 +172,7 @@ class WeightsStep:
             check_quantization(form.name)
         if card.config:
             if self.recipe.target != MLC:
-                check_states(self.recipe.target.partition(":")[0], str(card.config.get("model_type")))
+                check_layers(self.recipe.target.partition(":")[0], str(card.config.get("model_type")))
             self._check_windows()
             wanted = parameters(card.config, card.name)
             check_groups(form, wanted, card.name)

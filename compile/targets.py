@@ -169,14 +169,15 @@ def tvm_target(spec: TargetSpec) -> Any:
     return target
 
 
-def check_states(kind: str, model_type: str) -> None:
-    """That layers which keep states in the place of keys and values are computed there.
+def check_layers(kind: str, model_type: str) -> None:
+    """That states which layers keep in the place of keys and values, and experts, are computed there.
 
     Raises `UnsupportedTarget`, `UnsupportedArchitecture`.
     """
-    if kind != "llvm" and architecture(model_type).mixers:
+    lacking = architecture(model_type).processor_only
+    if kind != "llvm" and lacking:
         raise UnsupportedTarget(
-            kind, f"layers of {model_type} keep states, which only the processor's kernels compute so far"
+            kind, f"layers of {model_type} {lacking}, which only the processor's kernels compute so far"
         )
 
 

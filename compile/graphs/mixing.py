@@ -144,6 +144,6 @@ def gated_output(parts: Parts, config: DecoderConfig, attended: Tensor, qkv: Ten
 
 
 def state_kernels(parts: Parts) -> StateKernels:
-    """Those of a target that `compile.targets.check_states` has let pass."""
+    """Those of a target that `compile.targets.check_layers` has let pass."""
     assert isinstance(parts.kernels, StateKernels)
     return parts.kernels

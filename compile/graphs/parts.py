@@ -25,12 +25,8 @@ from edge_router.compile.kernels.base import ExpertKernels, Kernels
 from edge_router.compile.kernels.shapes import Gate, Grouped, Heads, Linear, Routing
 from edge_router.compile.kernels.stored import Stored
 from edge_router.compile.rotary import Rotary
-from edge_router.errors import UnsupportedTarget
 
 ACTIVATION = "float32"
-
-
-NO_EXPERTS = "it has no kernels for models with experts; the processor has them"
 
 
 class Parts:
@@ -87,13 +83,10 @@ class Parts:
 
     def grouped(self, sizes: ExpertSizes, inputs: int, outputs: int, *, gate: Gate | None = None) -> Matrices:
         """Of experts: gate and up in one, or what follows them."""
-        self._of_experts()
         return Matrices(self, sizes, inputs, outputs, gate)
 
     def _of_experts(self) -> ExpertKernels:
-        """Raises `UnsupportedTarget` where the target has no such kernels."""
-        if not isinstance(self.kernels, ExpertKernels):
-            raise UnsupportedTarget(getattr(self.kernels, "kind", "this target"), NO_EXPERTS)
+        assert isinstance(self.kernels, ExpertKernels), "see compile.targets.check_layers"
         return self.kernels
 
     def embedding(self, vocabulary: int, width: int) -> Embedding:

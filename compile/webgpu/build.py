@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_router.compile.targets import check_states
+from edge_router.compile.targets import check_layers
 from edge_router.errors import BuildFailed, EdgeRouterError, UnsupportedTarget, is_mistake
 from edge_router.types import Progress, SilentProgress
 from edge_router.webgpu_program import Program, read_program, write_program
@@ -44,7 +44,7 @@ def build_program(
     """
     where = str(config.get("model", config.get("model_type")))
     check_quantization(quantization)
-    check_states(TARGET, str(config.get("model_type")))
+    check_layers(TARGET, str(config.get("model_type")))
     with (progress or SilentProgress()).step("compile"):
         try:
             return _build(config, quantization, where)

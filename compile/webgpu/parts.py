@@ -20,7 +20,6 @@ from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.core import wrap_nested
 
 from edge_router.compile.graphs.config import DecoderConfig
-from edge_router.compile.graphs.parts import NO_EXPERTS
 from edge_router.compile.rotary import Rotary
 from edge_router.compile.webgpu import tunables
 from edge_router.compile.webgpu.shaders.append import append
@@ -33,7 +32,6 @@ from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Gate, MatVec, matvec
 from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
 from edge_router.compile.webgpu.wgsl import Shader
-from edge_router.errors import UnsupportedTarget
 from edge_router.records import dataclass
 
 
@@ -77,10 +75,6 @@ class GpuParts:
     def gated(self, inputs: int, width: int, gate: Gate = "silu") -> Projection:
         """Gate and up in one: gate(x gate^T) * (x up^T)."""
         return Projection(self, inputs, 2 * width, gate=gate)
-
-    def router(self, inputs: int, experts: int) -> Projection:
-        """Raises `UnsupportedTarget`."""
-        raise UnsupportedTarget("webgpu", NO_EXPERTS)
 
     def embedding(self, vocabulary: int, width: int) -> Projection:
         return Projection(self, width, vocabulary)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from edge_router.api.model_ranking import best_first, class_of
+from edge_router.architectures import architecture
 from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.catalog import ModelCard, PypiSource, complete_card, concerning, find_model, model_cards
 from edge_router.config.arguments import SettingArguments, configured
@@ -73,7 +74,7 @@ def plans(
         bandwidth=bandwidth,
         gpu=gpu,
     )
-    return tuple(best_first(planning.report(card) for card in model_cards().values()))
+    return tuple(best_first(planning.report(card) for card in model_cards().values() if planning.runs(card)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,11 @@ class Planning:
             told = f"{known.name}, as its maker says"
             return cls(config, replace(room, free=None), formats, known.bandwidth, told, paths.downloads)
         return cls(config, room, formats, room_bandwidth(room, paths), "measured here", paths.downloads)
+
+    def runs(self, card: ModelCard) -> bool:
+        """Whether its layers are computed where it would run. MLC has kernels of its own."""
+        elsewhere = self.room.device == "cpu" or self.room.place.backend.mlc
+        return elsewhere or not architecture(card.architecture).processor_only
 
     def report(self, card: ModelCard) -> ModelPlan:
         """Raises `UnsupportedArchitecture`, `InvalidModel`, `UnknownName`."""

@@ -45,7 +45,7 @@ def propose(
     config = configured(config, settings)
     planning = Planning.of(config, paths or Paths.default())
     chosen = config.origin("weak.model") != "default"
-    cards = [find_model(config.weak.model)] if chosen else candidates()
+    cards = [find_model(config.weak.model)] if chosen else filter(planning.runs, candidates())
     found = [one for one in best_first(map(planning.report, cards)) if one.best is not None]
     if not found:
         return None

@@ -95,6 +95,11 @@ class Architecture:
         """Its names in `model_type`: Hugging Face's, and MLC's where that is another."""
         return (self.model_type, self.mlc_type) if self.mlc_type else (self.model_type,)
 
+    @property
+    def processor_only(self) -> str:
+        """What its layers do that only the processor's kernels compute so far; empty for nothing."""
+        return "keep states" if self.mixers else "have experts" if self.experts else ""
+
     def layer_windows(self, config: Mapping[str, object], layers: int) -> tuple[int, ...]:
         """How many tokens each layer looks back at, itself among them; 0 where at all.
 

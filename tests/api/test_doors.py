@@ -66,6 +66,16 @@ def test_plans_are_of_every_card_the_best_first():
     assert fits == sorted(fits, reverse=True)
 
 
+def test_what_only_the_processor_computes_is_listed_for_it_alone():
+    """Qwen3-30B-A3B has experts; it would fit on the GPU, too."""
+    memory = {"weak__vram_budget": "40GiB"}
+    on_gpu, here = (
+        {plan.card.name for plan in edge_router.plans(weak__device=device, **memory)}
+        for device in ("cuda", "cpu")
+    )
+    assert here - on_gpu == {"Qwen3-30B-A3B"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

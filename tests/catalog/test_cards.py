@@ -217,6 +217,7 @@ PUBLISHED = {
     "Qwen2.5-7B-Instruct": 7616,
     "Qwen3-0.6B": 596,
     "Qwen3-1.7B": 1721,
+    "Qwen3-30B-A3B": 30532,  # as published, 30.5 billion
     "Qwen3-4B": 4022,
     "Qwen3-8B": 8191,
     "SmolLM2-1.7B-Instruct": 1711,
@@ -251,6 +252,8 @@ def test_the_numbers_of_every_card_add_up_to_the_published_size(name: str) -> No
     attention = hidden * head * (heads + 2 * kv_heads) + heads * head * hidden
     bias = head * (heads + 2 * kv_heads) if config["model_type"] == "qwen2" else 0
     mlp = 3 * hidden * number("intermediate_size")
+    if "num_experts" in config:  # each of them, and what rates them
+        mlp = number("num_experts") * (3 * hidden * number("moe_intermediate_size") + hidden)
     norms = 2 * hidden
     embeddings = number("vocab_size") * hidden * (1 if config["tie_word_embeddings"] else 2)
     total = embeddings + number("num_hidden_layers") * (attention + bias + mlp + norms) + hidden
