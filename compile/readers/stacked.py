@@ -74,7 +74,8 @@ class Stacked:
         return whole[place.first + first : place.first + last].copy()  # callers write into what they get
 
     def _read(self, tensor: str, expert: int) -> Floats:
-        return self._inner.rows(tensor, expert, expert + 1)[0]
+        only: Floats = self._inner.rows(tensor, expert, expert + 1)[0]
+        return only
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
         return self._inner.tokenizer_files()

@@ -33,7 +33,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("memory", "model"), [(24 * GIB, "Qwen3-8B"), (8 * GIB, "Qwen3-8B"), (GIB, "Qwen2.5-0.5B-Instruct"), (400 << 20, None)]
+    ("memory", "model"), [(24 * GIB, "Qwen3-30B-A3B"), (8 * GIB, "Qwen3-8B"), (GIB, "Qwen2.5-0.5B-Instruct"), (400 << 20, None)]
 )  # fmt: skip
 def test_the_largest_model_that_fits_is_suggested(machine, paths, memory, model):
     machine(memory)
