@@ -18,9 +18,9 @@ from typing import Literal
 
 from edge_router.errors import InvalidData, StorageError
 from edge_router.ledger.database import Database
+from edge_router.ledger.record_groups import RecordGroups
 from edge_router.ledger.records import Record, Summary
 from edge_router.ledger.rows import INSERT, records_of, row_of, score_of
-from edge_router.ledger.traffic import Traffic
 from edge_router.ledger.upgrades import Upgrades
 from edge_router.types import Reason
 
@@ -51,7 +51,7 @@ class Ledger:
         """`report` is called once per kind of problem that `record` meets."""
         self._database, self._store_prompts, self._report = Database(path), store_prompts, report
         self._reported: set[type[Exception]] = set()
-        self.upgrades, self.traffic = Upgrades(self._database), Traffic(self._database)
+        self.upgrades, self.groups = Upgrades(self._database), RecordGroups(self._database)
 
     def record(self, record: Record) -> int | None:
         """Append it; its id. None where that was not possible; raises nothing."""

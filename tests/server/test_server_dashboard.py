@@ -19,12 +19,12 @@ from edge_router.config.settings import ServerConfig
 from edge_router.errors import ConfigError
 from edge_router.ledger import Ledger, Record
 from edge_router.server.dashboard import access
-from edge_router.server.dashboard.access import Access
+from edge_router.server.dashboard.access import DashboardAccess
 from edge_router.server.dashboard.dashboard import Dashboard
-from edge_router.server.dashboard.data import Saved
-from edge_router.server.dashboard.live import MOST_UNREAD, Feed
+from edge_router.server.dashboard.data_routes import SavedSettings
+from edge_router.server.dashboard.decision_rows import PROMPT, row_of
+from edge_router.server.dashboard.live import MOST_UNREAD, RecordFeed
 from edge_router.server.dashboard.page import FOLDER, files
-from edge_router.server.dashboard.rows import PROMPT, row_of
 from edge_router.system.paths import Paths
 from edge_router.types import Decision, Reason, Timings
 
@@ -49,9 +49,9 @@ class Opened:
         self.link = self.dashboard.link("http://127.0.0.1:6060")
         self.path = self.link.removeprefix("http://127.0.0.1:6060")
 
-    def save(self, values: Mapping[str, object]) -> Saved:
+    def save(self, values: Mapping[str, object]) -> SavedSettings:
         self.saved.append(values)
-        return Saved(Path("/there/config.toml"), ("A note.",))
+        return SavedSettings(Path("/there/config.toml"), ("A note.",))
 
     def enter(self) -> Any:
         reply = self.get(self.path, BROWSER)
@@ -102,7 +102,7 @@ def test_the_link_opens_the_page_once_and_the_session_stays(setup: Any) -> None:
 
 
 def test_a_browser_is_forgotten_for_another_and_no_token_or_session_is_guessed() -> None:
-    entry = Access()
+    entry = DashboardAccess()
     for wrong in ("", "x", entry.token[:-1], entry.token + "x", "\udc80"):
         assert entry.enter(wrong) is None
         assert not entry.knows(wrong)
@@ -287,7 +287,7 @@ def test_a_threshold_is_saved_where_settings_are_and_nowhere_else(opened: Any) -
     own = opened(config={"router.threshold": 0.2})
     assert "counts before the file's" in own.post("threshold", {"threshold": 0.42}).json()["notes"][0]
 
-    def fails(values: Mapping[str, object]) -> Saved:
+    def fails(values: Mapping[str, object]) -> SavedSettings:
         raise ConfigError("router.threshold", 0.42, "may not be", "there")
 
     reply = opened(saves=fails).post("threshold", {"threshold": 0.42})
@@ -309,7 +309,7 @@ def test_a_row_is_json_whatever_a_router_gives() -> None:
 
 def test_a_page_that_does_not_read_costs_no_more_than_its_last_decisions() -> None:
     async def work() -> list[list[Record]]:
-        feed = Feed()
+        feed = RecordFeed()
         nothing = await feed.take(0.0)
         await asyncio.to_thread(
             lambda: [feed.put(Record(Decision("weak", Reason.FORCED), str(n))) for n in range(1000)]

@@ -19,14 +19,15 @@ from edge_router import ScriptedEngine
 from edge_router.chat.events import Usage
 from edge_router.ledger import Ledger, Record
 from edge_router.server.dashboard.dashboard import Dashboard
-from edge_router.server.dashboard.data import Saved
+from edge_router.server.dashboard.data_routes import SavedSettings
 from edge_router.system.paths import Paths
 from edge_router.types import Decision, Reason, Timings
 
 PRICED = {"strong.model": "big", "strong.price_in": 2.0, "strong.price_out": 8.0, "router.threshold": 0.35}
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>\u202e{{7*7}}'
 LIVE = (
-    "document.querySelector('#state')?.className === 'live' && document.querySelector('#reasons dd') !== null"
+    "document.querySelector('#state')?.className === 'live' && document.querySelector('#cache dd') !== null && "
+    "(document.querySelector('#reasons dd') !== null || !document.querySelector('#off').hidden)"
 )
 
 
@@ -45,7 +46,7 @@ def tab(browser: Browser) -> Tab:
 class Page:
     """A server with a dashboard, and its page in a tab."""
 
-    def __init__(self, serve: Callable[..., Any], tab: Tab, **fields: Any) -> None:
+    def __init__(self, serve: Callable[..., Any], tab: Tab, *, until: str = LIVE, **fields: Any) -> None:
         self.links, self.saved, self.tab = list[str](), list[Mapping[str, object]](), tab
         dashboard = Dashboard(save=self.save, renewed=self.links.append)
         config = {**PRICED, **fields.pop("config", {})}
@@ -53,11 +54,13 @@ class Page:
         self.links.append(dashboard.link(self.served.url))
         self.url = f"{self.served.url}/"
         tab.open(self.links[0])
-        tab.until(LIVE)
+        tab.until(until)
 
-    def save(self, values: Mapping[str, object]) -> Saved:
+    def save(self, values: Mapping[str, object]) -> SavedSettings:
         self.saved.append(values)
-        return Saved(Path("/there/config.toml"), ("What was there before is in /there/config.toml.bak.",))
+        return SavedSettings(
+            Path("/there/config.toml"), ("What was there before is in /there/config.toml.bak.",)
+        )
 
     def ask(self, text: str, **headers: str) -> None:
         body = {"model": "auto", "messages": [{"role": "user", "content": text}]}
@@ -212,6 +215,22 @@ def test_the_threshold_moves_by_key_and_mouse_and_is_saved_on_a_click_only(
     one.tab.js("document.querySelector('#reset').click()")
     assert "65 % now 65 %" in one.tab.text("#would")
     assert one.tab.complaints() == []
+
+
+def test_what_a_ledger_cannot_tell_is_said_and_the_rest_is_shown(
+    page: Callable[..., Page], paths: Paths
+) -> None:
+    one = page(ledger=False)
+    one.tab.until("!document.querySelector('#off').hidden")
+    assert "ledger.enabled is false" in one.tab.text("#off")
+    assert not one.tab.js("document.querySelector('#threshold').checkVisibility()")
+    one.ask("hard")
+    assert "score 0.875 reaches" in one.rows(1)[0]
+    paths.ledger.write_bytes(b"no ledger at all" * 100)
+    other = page(until="!document.querySelector('#problem').hidden")
+    assert "is damaged" in other.tab.text("#problem")
+    other.tab.until("document.querySelectorAll('#memory dd').length > 0")
+    assert "is damaged" in other.tab.text("#problem")
 
 
 def test_a_prompt_is_explained(page: Callable[..., Page]) -> None:

@@ -281,7 +281,7 @@ def set_(
     output.write(f"{written.file}\n")
 
 
-class Written(NamedTuple):
+class WrittenSettings(NamedTuple):
     """Where settings are now, where what was there before lies, and what counts instead of them."""
 
     file: Path
@@ -289,7 +289,7 @@ class Written(NamedTuple):
     notes: tuple[str, ...]
 
 
-def write(values: Mapping[str, object], session: Session) -> Written:
+def write(values: Mapping[str, object], session: Session) -> WrittenSettings:
     """Set keys in the session's file; None takes a key out. Raises `EdgeRouterError`."""
     file = session.config_file
     with alone(file, session.progress):
@@ -302,7 +302,7 @@ def write(values: Mapping[str, object], session: Session) -> Written:
         backup = save(file, text)
     variables = [(variable_of(key), key) for key in values if variable_of(key) in os.environ]
     notes = tuple(f"The environment's {variable} counts instead of {key}." for variable, key in variables)
-    return Written(file, backup, notes)
+    return WrittenSettings(file, backup, notes)
 
 
 def _check_names(values: Mapping[str, object], there: Mapping[str, object], session: Session) -> None:

@@ -126,12 +126,12 @@ def _dashboard(session: Session, door: ResidentDoor) -> Dashboard:
     """What it writes, `config set` would write so, too; its next link is for `edge-router dashboard`."""
     from edge_router.cli.verbs.configuration import write
     from edge_router.server.dashboard.dashboard import Dashboard
-    from edge_router.server.dashboard.data import Saved
+    from edge_router.server.dashboard.data_routes import SavedSettings
 
-    def save(values: Mapping[str, object]) -> Saved:
+    def save(values: Mapping[str, object]) -> SavedSettings:
         written = write(values, session)
         kept = () if written.backup is None else (f"What was there before is in {written.backup}.",)
-        return Saved(written.file, (*written.notes, *kept))
+        return SavedSettings(written.file, (*written.notes, *kept))
 
     return Dashboard(save=save, renewed=door.page)
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 MOST = 16  # browsers; the one that came first has to be let in again
 
 
-class Access:
+class DashboardAccess:
     """Used on the event loop only. What it keeps ends with the server."""
 
     def __init__(self) -> None:

@@ -12,8 +12,8 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from edge_router.api.client import Controller
-from edge_router.server.dashboard.access import Access
-from edge_router.server.dashboard.data import Data, Save
+from edge_router.server.dashboard.access import DashboardAccess
+from edge_router.server.dashboard.data_routes import DataRoutes, Save
 from edge_router.server.dashboard.page import files, sent
 from edge_router.server.listen import reached
 from edge_router.server.running import RunningAnswers
@@ -37,7 +37,7 @@ class Dashboard:
         renewed: Callable[[str], None] = lambda link: None,
     ) -> None:
         self._save, self._renewed = save, renewed
-        self._access, self._url = Access(), ""
+        self._access, self._url = DashboardAccess(), ""
 
     def link(self, url: str) -> str:
         """What opens the page of the server at `url`, once."""
@@ -56,7 +56,7 @@ class Dashboard:
 
     def routes(self, controller: Controller, running: RunningAnswers) -> list[Route]:
         """All but the page, whose path others ask for, too."""
-        data = Data(controller, running, self._save)
+        data = DataRoutes(controller, running, self._save)
         handlers: dict[str, tuple[str, Handler]] = {
             "facts": ("GET", data.facts),
             "traffic": ("GET", data.traffic),

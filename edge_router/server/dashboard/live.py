@@ -21,7 +21,7 @@ EVERY_S = 0.25  # at most so often, for eyes can't follow more
 COMMENT_S = 15.0  # between two signs of life where nothing is decided
 
 
-class Feed:
+class RecordFeed:
     """What has been decided and not been sent to one page yet. Made, and read, on the event loop."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class LiveStream(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        feed = Feed()
+        feed = RecordFeed()
         stop = self._recorder.watch(feed.put)
         self._counted(1)
         try:

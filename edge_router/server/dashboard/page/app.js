@@ -14,12 +14,17 @@ const FACTS_MS = 10_000; // memory moves without a decision, too
 if (location.search) history.replaceState(null, "", "/");
 
 const decisions = new Decisions();
-const threshold = new Threshold(problem);
-explains(problem);
+const problems = new Map();
+const threshold = new Threshold((error) => problem("threshold", error));
+explains();
 
-function problem(error) {
-  find("problem").hidden = error === null;
-  find("problem").textContent = error === null ? "" : error.message;
+// What keeps one thing from being shown stays told while the others are.
+function problem(of, error) {
+  if (error === null) problems.delete(of);
+  else problems.set(of, error.message);
+  const words = [...new Set(problems.values())].join(" ");
+  find("problem").hidden = !words;
+  if (find("problem").textContent !== words) find("problem").textContent = words;
 }
 
 function state(name, text) {
@@ -54,10 +59,10 @@ function spaced(work, wait) {
       const begun = performance.now();
       try {
         await work();
-        problem(null);
+        problem(work, null);
       } catch (error) {
         // While the server is away the state says so, and a fetch has nothing to add.
-        if (!(error instanceof TypeError)) problem(error);
+        problem(work, error instanceof TypeError ? null : error);
       }
       await new Promise((resolve) => setTimeout(resolve, Math.max(wait, 5 * (performance.now() - begun))));
     }
@@ -67,7 +72,7 @@ function spaced(work, wait) {
 
 const soonSums = spaced(sums, SUMS_MS);
 const soonFacts = spaced(stand, SUMS_MS);
-find("days").addEventListener("change", () => sums().catch(problem));
+find("days").addEventListener("change", () => sums().catch((error) => problem(sums, error)));
 
 let looking = null;
 
@@ -79,8 +84,9 @@ new Live({
     looking ??= setInterval(() => document.hidden || soonFacts(), FACTS_MS);
     try {
       decisions.fill((await get("decisions")).decisions);
+      problem("decisions", null);
     } catch (error) {
-      problem(error);
+      problem("decisions", error);
     }
   },
   lost(forGood) {

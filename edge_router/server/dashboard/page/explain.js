@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { element, find, list, score } from "./dom.js";
 
-export function explains(problem) {
+export function explains() {
   const form = find("explain");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -11,7 +11,6 @@ export function explains(problem) {
     button.disabled = true;
     try {
       show(await post("explain", { prompt: find("prompt").value, private: find("private").checked }));
-      problem(null);
     } catch (error) {
       find("explained").replaceChildren(element("p", { class: "error", text: error.message }));
     }

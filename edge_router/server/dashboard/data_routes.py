@@ -19,11 +19,11 @@ from edge_router.control.reasons import why
 from edge_router.errors import InvalidRequest
 from edge_router.records import dataclass
 from edge_router.routing.thresholds.prices import Prices
-from edge_router.routing.thresholds.traffic import charted
+from edge_router.routing.thresholds.traffic_summary import summarized
 from edge_router.server.body import read
+from edge_router.server.dashboard.decision_rows import row_of
 from edge_router.server.dashboard.facts import facts
 from edge_router.server.dashboard.live import LiveStream
-from edge_router.server.dashboard.rows import row_of
 from edge_router.server.reply import json_reply
 from edge_router.server.running import RunningAnswers
 
@@ -36,17 +36,17 @@ _NO_STORE = {"cache-control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedSettings:
     """Where settings were written; `notes` are what there is to tell of it, a sentence each."""
 
     file: Path
     notes: tuple[str, ...] = ()
 
 
-Save = Callable[[Mapping[str, object]], Saved]  # keys of settings to values; raises `EdgeRouterError`
+Save = Callable[[Mapping[str, object]], SavedSettings]  # keys of settings to values; raises `EdgeRouterError`
 
 
-class Data:
+class DataRoutes:
     """The handlers, over one controller. Who asks has been let in."""
 
     def __init__(self, controller: Controller, running: RunningAnswers, save: Save | None) -> None:
@@ -70,7 +70,7 @@ class Data:
         config, ledger = self._config, self._controller.recorder.ledger
         if ledger is None:
             return {"off": "Nothing is remembered, for ledger.enabled is false."}
-        told, prices = charted(config, ledger, since=since).to_dict(), Prices.highest(config)
+        told, prices = summarized(config, ledger, since=since).to_dict(), Prices.highest(config)
         money = None
         if prices is not None:
             source = prices.source or "your settings"

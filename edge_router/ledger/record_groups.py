@@ -39,7 +39,7 @@ SELECT threshold FROM decisions WHERE router = ? AND typeof(threshold) = 'real' 
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RecordGroup:
     """Answers that went the same way for the same reason, with scores in the same step.
 
     `usage` is of all together, None where their tokens are not known; `long` how many of the `starts` that
@@ -59,7 +59,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedCount:
     """So many answers of a model, or of a rule of the user's, by who gave them."""
 
     name: str
@@ -67,20 +67,20 @@ class Named:
     answers: int
 
 
-class Traffic:
+class RecordGroups:
     """Safe to use from several threads and processes. All methods raise `StorageError`, `InvalidData`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def groups(
+    def all(
         self, *, router: str, threshold: float | None = None, starts: Sequence[int] = (), since: float = 0.0
-    ) -> tuple[Group, ...]:
+    ) -> tuple[RecordGroup, ...]:
         """All answers from `since` (seconds since 1970) on, each in one group. `starts` rise."""
         long = " + ".join(f"(prompt_tokens > {int(start)})" for start in starts) or "0"
         values = {"since": since, "router": router, "threshold": threshold}
         return tuple(
-            Group(
+            RecordGroup(
                 row["tier"],
                 row["reason"],
                 row["endpoint"],
@@ -94,10 +94,10 @@ class Traffic:
             for row in self._database.read(_GROUPS % long, values)
         )
 
-    def most(self, of: Literal["model", "rule"], *, since: float = 0.0) -> tuple[Named, ...]:
+    def most(self, of: Literal["model", "rule"], *, since: float = 0.0) -> tuple[NamedCount, ...]:
         """The models that have answered, or the rules that had a say, the most frequent first."""
         rows = self._database.read(_MOST % of, {"since": since, "most": MOST})
-        return tuple(Named(row["name"], cast(Tier, row["tier"]), row["answers"]) for row in rows)
+        return tuple(NamedCount(row["name"], cast(Tier, row["tier"]), row["answers"]) for row in rows)
 
     def last_threshold(self, router: str) -> float | None:
         """What the latest answer was decided by, where that router scored it."""

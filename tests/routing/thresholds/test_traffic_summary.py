@@ -10,10 +10,10 @@ import pytest
 from edge_router.chat.events import Usage
 from edge_router.config.settings import Config
 from edge_router.ledger import Ledger, Record
-from edge_router.ledger.traffic import STEPS
+from edge_router.ledger.record_groups import STEPS
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.routing.thresholds.replay import replay
-from edge_router.routing.thresholds.traffic import Charted, charted
+from edge_router.routing.thresholds.traffic_summary import TrafficSummary, summarized
 from edge_router.routing.thresholds.usage import used_in_all
 from edge_router.system.paths import Paths
 from edge_router.types import Decision, Reason
@@ -53,7 +53,7 @@ def kept(paths: Paths, records: list[Record]) -> Ledger:
     return ledger
 
 
-def above(found: Charted, threshold: float) -> tuple[int, float]:
+def above(found: TrafficSummary, threshold: float) -> tuple[int, float]:
     """How many would go away from there on, and for how much, as the page finds it."""
     moved = [each for each in found.bins if each.start >= threshold]
     assert found.fixed[2] is not None
@@ -63,7 +63,7 @@ def above(found: Charted, threshold: float) -> tuple[int, float]:
 
 def test_the_sums_are_those_of_usage_and_each_threshold_does_what_replay_says(paths: Paths) -> None:
     records = some(150)
-    found = charted(CONFIG, kept(paths, records))
+    found = summarized(CONFIG, kept(paths, records))
     prices, own = Prices.highest(CONFIG), Prices.by_endpoint(CONFIG)
     used = used_in_all(records, prices, own)
     assert (found.answers, found.here, found.away) == (used.answers, used.here, used.away)
@@ -81,10 +81,10 @@ def test_the_sums_are_those_of_usage_and_each_threshold_does_what_replay_says(pa
 
 
 def test_without_prices_there_is_no_money_and_without_a_threshold_the_last_one_counts(paths: Paths) -> None:
-    empty = charted(Config(), Ledger(paths.ledger))
+    empty = summarized(Config(), Ledger(paths.ledger))
     assert (empty.answers, empty.bins, empty.cost, empty.threshold) == (0, (), None, None)
     assert not paths.ledger.exists()
-    found = charted(Config(), kept(paths, some(20)))
+    found = summarized(Config(), kept(paths, some(20)))
     assert found.threshold == 0.2973 and found.saved is None
     assert {each.worth for each in found.bins} == {None}
 
@@ -93,7 +93,7 @@ def test_only_what_is_asked_for_of_rules_models_and_time(paths: Paths) -> None:
     records = some(30)
     ledger = kept(paths, records)
     since = 1000.0 + 20
-    found = charted(CONFIG, ledger, since=since)
+    found = summarized(CONFIG, ledger, since=since)
     assert found.answers == 10
     told = found.to_dict()
     assert told["answers"] == 10 and sum(each["answers"] for each in told["reasons"]) == 10  # type: ignore[index, attr-defined]
@@ -103,7 +103,7 @@ def test_only_what_is_asked_for_of_rules_models_and_time(paths: Paths) -> None:
     } <= {"mine"}
     assert sum(each.answers for each in found.models) == 10
     many = [Record(Decision("weak", Reason.FORCED), f"model {number % 30}") for number in range(60)]
-    assert len(charted(CONFIG, kept(paths, many)).models) == 20
+    assert len(summarized(CONFIG, kept(paths, many)).models) == 20
 
 
 def test_prompts_beyond_a_step_of_the_prices_cost_more(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_prompts_beyond_a_step_of_the_prices_cost_more(paths: Paths, monkeypatch
     monkeypatch.setattr(Prices, "by_endpoint", lambda config: {})
     sizes = (500, 1000, 1001, 5000)
     records = [Record(Decision("strong", Reason.FORCED), "big", Usage(size, 10)) for size in sizes]
-    assert charted(CONFIG, kept(paths, records)).cost == pytest.approx(
+    assert summarized(CONFIG, kept(paths, records)).cost == pytest.approx(
         sum(steep.cost(r.usage) for r in records)
     )  # type: ignore[arg-type]
 
@@ -128,6 +128,6 @@ def test_rows_that_hold_anything_change_no_sum_to_what_is_no_number(paths: Paths
         connection.execute("UPDATE decisions SET time = 9e999 WHERE id = 4")
         connection.execute("UPDATE decisions SET model = x'ff', reason = x'00' WHERE id = 5")
         connection.execute("UPDATE decisions SET score = -1, model = x'ff' WHERE id = 6")
-    found = charted(CONFIG, Ledger(paths.ledger))
+    found = summarized(CONFIG, Ledger(paths.ledger))
     assert found.answers == 7 and sum(each.answers for each in found.models) == 6
     assert found.cost is not None and 0 <= found.cost < 1

@@ -9,14 +9,14 @@ from dataclasses import asdict, field
 from edge_router.config.settings import Config
 from edge_router.config.tiers import bound_of
 from edge_router.ledger import Ledger
-from edge_router.ledger.traffic import STEPS, Group, Named
+from edge_router.ledger.record_groups import STEPS, NamedCount, RecordGroup
 from edge_router.records import dataclass
 from edge_router.routing.thresholds.prices import PER, Prices
 from edge_router.types import Reason, Tier
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class ScoreBin:
     """Answers whose score, of the router that is set, decided: those from `start` on, below the next bin's.
     `worth` is what all of them cost, or would cost, of the strong model; None without prices."""
 
@@ -26,7 +26,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Charted:
+class TrafficSummary:
     """`away`: answers for which the strong model was asked, `here` all others, `again` those of either that
     were given again. `saved` is what those would have cost that nobody was paid for, by their own tokens.
     `unpriced`: answers whose tokens are not known. `fixed`: how many no threshold moves, how many of these
@@ -42,11 +42,11 @@ class Charted:
     saved: float | None
     unpriced: int
     threshold: float | None
-    bins: tuple[Bin, ...]
+    bins: tuple[ScoreBin, ...]
     fixed: tuple[int, int, float | None]
     reasons: Mapping[tuple[str, Tier], int]
-    models: tuple[Named, ...] = field(default=())
-    rules: tuple[Named, ...] = field(default=())
+    models: tuple[NamedCount, ...] = field(default=())
+    rules: tuple[NamedCount, ...] = field(default=())
 
     def to_dict(self) -> dict[str, object]:
         names = ("answers", "here", "away", "again", "errors", "cost", "saved", "unpriced", "threshold")
@@ -63,26 +63,26 @@ class Charted:
         }
 
 
-def charted(config: Config, ledger: Ledger, *, since: float = 0.0) -> Charted:
+def summarized(config: Config, ledger: Ledger, *, since: float = 0.0) -> TrafficSummary:
     """What the ledger holds from `since` (seconds since 1970) on. Raises `StorageError`, `InvalidData`."""
     router, prices, own = config.router.name, Prices.highest(config), Prices.by_endpoint(config)
     starts = sorted({step.start for each in (prices, *own.values()) if each for step in each.steps})
     threshold = bound_of(config)
     if threshold is None:
-        threshold = ledger.traffic.last_threshold(router)
-    groups = ledger.traffic.groups(router=router, threshold=threshold, starts=starts, since=since)
+        threshold = ledger.groups.last_threshold(router)
+    groups = ledger.groups.all(router=router, threshold=threshold, starts=starts, since=since)
 
-    def worth(group: Group) -> float:
+    def worth(group: RecordGroup) -> float:
         price = own.get(group.endpoint or "", prices)
         if price is None or group.usage is None:
             return 0.0
         price_in, price_out = price.at(starts[group.long - 1] + 1 if group.long else 0)
         return (group.usage.prompt_tokens * price_in + group.usage.completion_tokens * price_out) / PER
 
-    def money(of: Iterable[Group]) -> float | None:
+    def money(of: Iterable[RecordGroup]) -> float | None:
         return None if prices is None else sum(map(worth, of))
 
-    def count(of: Iterable[Group]) -> int:
+    def count(of: Iterable[RecordGroup]) -> int:
         return sum(each.answers for each in of)
 
     again = [each for each in groups if each.reason == Reason.CACHED]
@@ -94,7 +94,7 @@ def charted(config: Config, ledger: Ledger, *, since: float = 0.0) -> Charted:
     reasons = Counter[tuple[str, Tier]]()
     for each in groups:
         reasons[each.reason, each.tier] += each.answers
-    return Charted(
+    return TrafficSummary(
         answers=count(groups),
         here=count(groups) - count(away),
         away=count(away),
@@ -107,16 +107,18 @@ def charted(config: Config, ledger: Ledger, *, since: float = 0.0) -> Charted:
         bins=tuple(_bins(groups, threshold, money)),
         fixed=(count(fixed), count(fixed_away), money(fixed_away)),
         reasons=reasons,
-        models=ledger.traffic.most("model", since=since),
-        rules=ledger.traffic.most("rule", since=since),
+        models=ledger.groups.most("model", since=since),
+        rules=ledger.groups.most("rule", since=since),
     )
 
 
 def _bins(
-    groups: Iterable[Group], threshold: float | None, money: Callable[[Iterable[Group]], float | None]
-) -> Iterator[Bin]:
+    groups: Iterable[RecordGroup],
+    threshold: float | None,
+    money: Callable[[Iterable[RecordGroup]], float | None],
+) -> Iterator[ScoreBin]:
     """In order; one that the threshold cuts is two, so that what it does is told to the last answer."""
-    found: dict[float, list[Group]] = {}
+    found: dict[float, list[RecordGroup]] = {}
     for each in groups:
         if each.step is None:
             continue
@@ -125,4 +127,4 @@ def _bins(
             start = threshold
         found.setdefault(start, []).append(each)
     for start in sorted(found):
-        yield Bin(start, sum(each.answers for each in found[start]), money(found[start]))
+        yield ScoreBin(start, sum(each.answers for each in found[start]), money(found[start]))
