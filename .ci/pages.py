@@ -84,10 +84,26 @@ def arguments() -> str:
     return "".join(found) + "    # "
 
 
+def correspondences() -> str:
+    """A row for each share of strong calls: the threshold of each router that ships, over typical prompts."""
+    from edge_router.catalog import router_cards
+    from edge_router.routing.routers.fitting import quantile
+
+    cards = {name: card for name, card in router_cards().items() if card.typical_scores}
+    rows = [
+        [f"{share:.0%}", *(f"{quantile(card.typical_scores, 1 - share):.3f}" for card in cards.values())]
+        for share in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+    ]
+    head = ["to the strong model", *(f"`{name}`" for name in cards)]
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([*lines, ""])
+
+
 PAGES: dict[tuple[str, str], Callable[[], str]] = {
     ("edge_router/README.md", "structure"): lambda: structure("edge_router"),
     ("compile/README.md", "structure"): lambda: structure("compile"),
     ("edge_router/guide/settings.md", "settings"): settings,
+    ("edge_router/guide/routellm.md", "correspondences"): correspondences,
     ("edge_router/config/arguments.py", "arguments"): arguments,
 }
 
