@@ -19,7 +19,8 @@ CLASSES = (*(name for name, _ in _LEAST_STRENGTH), "basic")  # of answers, the b
 
 
 def best_first(reports: Iterable[ModelPlan]) -> list[ModelPlan]:
-    """What fits as asked and is fast enough: the best class first, in it what can do more, then the stronger.
+    """What fits as asked and is fast enough: the best class first, in it what can do more, then the stronger,
+    of two alike the one with less to fetch.
 
     Behind that what is slow, the fastest first; what fits cut, the longest context first; what does not fit,
     what lacks the least first. In each those made for one purpose come last.
@@ -30,7 +31,8 @@ def best_first(reports: Iterable[ModelPlan]) -> list[ModelPlan]:
         context, speed = report.shown.settings.context_window_size, report.tokens_per_s or 0.0
         within = (0.0, -speed, -context, report.shown.lacking)[place]
         rank, able, strength = CLASSES.index(class_of(card)), len(card.abilities), strength_of(card) or 0.0
-        return (place, is_special(card), within, rank, -able, -strength, -card.max_context, -parameters)
+        same = (report.download_bytes, -card.max_context, -parameters)
+        return (place, is_special(card), within, rank, -able, -strength, *same)
 
     return sorted(reports, key=order)
 

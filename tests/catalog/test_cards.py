@@ -211,6 +211,7 @@ PUBLISHED = {
     "Phi-3-mini-4k-instruct": 3821,
     "Phi-3.5-mini-instruct": 3821,
     "Phi-4-mini-instruct": 3836,
+    "phi-4": 14660,
     "Qwen2.5-0.5B-Instruct": 494,
     "Qwen2.5-1.5B-Instruct": 1544,
     "Qwen2.5-3B-Instruct": 3086,
@@ -220,6 +221,7 @@ PUBLISHED = {
     "Qwen3-30B-A3B": 30532,  # as published, 30.5 billion
     "Qwen3-4B": 4022,
     "Qwen3-8B": 8191,
+    "Qwen3-14B": 14768,
     "SmolLM2-1.7B-Instruct": 1711,
     "SmolLM2-135M-Instruct": 135,
     "SmolLM2-360M-Instruct": 362,
@@ -230,6 +232,7 @@ PUBLISHED = {
     "gemma-3-4b-it": 3880,  # the language part; the whole has 4300
     "gorilla-openfunctions-v1": 6738,
     "gorilla-openfunctions-v2": 6910,
+    "granite-3.2-8b-instruct": 8170,
 }
 
 
