@@ -15,6 +15,9 @@ FORMER: Mapping[str, str] = MappingProxyType(
     {
         "aio": "api.async_client",
         "client": "api.client",
+        "engines.local.directory": "prompts.directory",
+        "engines.local.template": "prompts.template",
+        "engines.local.tokenizer": "prompts.tokenizer",
         "evaluation": "routing.evaluation",
         "labels": "routing.labels",
         "paths": "system.paths",
@@ -27,10 +30,11 @@ FORMER: Mapping[str, str] = MappingProxyType(
 
 def former_spec(name: str) -> ModuleSpec | None:
     """The spec of a module by its former name; None where no module ever had it."""
-    top, _, below = name.removeprefix("edge_router.").partition(".")
-    if top not in FORMER:
+    own = name.removeprefix("edge_router.")
+    former = next((each for each in FORMER if f"{own}.".startswith(f"{each}.")), None)
+    if former is None:
         return None
-    present = ".".join(filter(None, ("edge_router", FORMER[top], below)))
+    present = f"edge_router.{FORMER[former]}{own.removeprefix(former)}"
     found = find_spec(present)
     if found is None:
         return None

@@ -14,8 +14,8 @@ from edge_router.former_names import FORMER
 
 @each("name", [*sorted(FORMER), "thresholds.prices", "routers.base"])
 def test_a_former_name_is_told_of_and_stands_for_the_present_module(name: str) -> None:
-    top, _, below = name.partition(".")
-    present = import_module(f"edge_router.{FORMER[top]}{'.' if below else ''}{below}")
+    known = next(each for each in FORMER if f"{name}.".startswith(f"{each}."))
+    present = import_module(f"edge_router.{FORMER[known]}{name.removeprefix(known)}")
     sys.modules.pop(f"edge_router.{name}", None)  # it warns once
     with pytest.warns(DeprecationWarning, match=f"edge_router.{name} is {present.__name__} now"):
         former = import_module(f"edge_router.{name}")
