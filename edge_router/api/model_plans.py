@@ -16,7 +16,7 @@ from edge_router.config.settings import Config
 from edge_router.device.gpu_models import GpuModel, find_gpu
 from edge_router.engines import resolved
 from edge_router.engines.choice import SERVED
-from edge_router.errors import ConfigError, WeightsUnavailable
+from edge_router.errors import ConfigError, UnknownName, WeightsUnavailable
 from edge_router.hub import target_of
 from edge_router.parsing.sizes import Share, parse_size
 from edge_router.records import dataclass
@@ -213,7 +213,8 @@ class Planning:
         if known is not None:
             told = f"{known.name}, as its maker says"
             return cls(config, replace(room, free=None), formats, known.bandwidth, told, paths.downloads)
-        return cls(config, room, formats, room_bandwidth(room, paths), "measured here", paths.downloads)
+        source = "measured here" if room.device == "cpu" else "as stated of the GPU here"
+        return cls(config, room, formats, room_bandwidth(room, paths), source, paths.downloads)
 
     def runs(self, card: ModelCard) -> bool:
         """Whether its layers are computed where it would run. MLC has kernels of its own."""
@@ -268,17 +269,26 @@ def _on(config: Config, gpu: GpuModel) -> Config:
 
 
 def room_bandwidth(room: MemoryBudget, paths: Paths) -> float | None:
-    """Bytes per second that the device reads; None for one whose bandwidth can't be told from here."""
+    """Bytes per second that the device reads, a processor by measuring it, a GPU by its driver's word or its
+    maker's; None for one whose bandwidth can't be told from here."""
     from edge_router.device import gpus, host
     from edge_router.device.bandwidth import best_bandwidth
 
-    if not room.place.backend.own_memory:
-        if room.device != "cpu":
-            return None
+    if room.device == "cpu":
         here = host(paths.artifacts / "host.json")
         machine = f"{here.cpu_name}, {here.memory_total} bytes"
         return best_bandwidth(room.place.threads, paths.artifacts / "bandwidth.json", machine)
-    return next((gpu.bandwidth for gpu in gpus() if gpu.bandwidth and gpu.maker == "nvidia"), None)
+    seen = gpus()
+    told = next((gpu.bandwidth for gpu in seen if gpu.bandwidth and gpu.maker == "nvidia"), None)
+    return told or next((rate for gpu in seen if (rate := _stated(gpu.name))), None)
+
+
+def _stated(name: str) -> float | None:
+    """What its maker says of a GPU by the name that its driver gives it; None for one that is not listed."""
+    try:
+        return find_gpu(name.partition("(")[0]).bandwidth
+    except UnknownName:
+        return None
 
 
 def smaller_formats(used: Sequence[str]) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ Apple M2 Max||400; Apple M2 Ultra||800; Apple M3||100; Apple M3 Pro||150; Apple 
 Apple M4 Pro||273; Apple M4 Max||410
 """
 _MEMORY = re.compile(r"\s(\d{1,3}) ?gi?b\b", re.IGNORECASE)
+_SERIES = ("rtx", "gtx", "rx", "arc")  # which is mostly left out where a number says it all: "3060 ti"
 _MAKERS = re.compile(r"\((?:r|tm|c)\)|\b(?:nvidia|geforce|amd|radeon|intel|graphics|gpu|tesla)\b")
 
 
@@ -79,6 +80,9 @@ def find_gpu(name: str) -> GpuModel:
         return known[wanted]
     if told is not None and bare in known and known[bare].memory == int(told[1]) * GIB:
         return known[bare]  # whose memory is named though there is no other
+    series = [known[f"{one}{wanted}"] for one in _SERIES if f"{one}{wanted}" in known]
+    if wanted and len(series) == 1:
+        return series[0]
     near = difflib.get_close_matches(wanted, known, n=4, cutoff=0.6) if wanted else []
     names = [model.name for model in known.values()]
     raise UnknownName("GPU", name, names, [known[one].name for one in near])

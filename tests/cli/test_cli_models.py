@@ -101,7 +101,9 @@ def built(paths, kind="library", key="abc123", model=MODEL) -> Path:
 def test_models_remove_takes_the_weights_and_what_was_built_from_them(cli, paths):
     weights, ours, other = fetched(paths), built(paths), built(paths, key="other", model="another")
     assert cli("models", "list", "--json").out.count(str(weights.name)) == 1
-    assert cli("models", "remove", MODEL, "--dry-run").code == 0 and weights.exists() and ours.exists()
+    planned = cli("models", "remove", MODEL, "--dry-run")
+    assert planned.code == 0 and weights.exists() and ours.exists()
+    assert planned.err.splitlines()[-1] == "1.5 KiB would be freed." and str(weights) in planned.err
     refused = cli("models", "remove", MODEL)
     assert refused.code == 2 and "--yes" in refused.err and weights.exists()
     done = cli("models", "remove", MODEL, "-y")

@@ -8,10 +8,13 @@ import re
 import pytest
 
 from edge_router.api import model_plans
+from edge_router.api.model_plans import room_bandwidth
 from edge_router.architectures import architecture
 from edge_router.catalog import model_cards
+from edge_router.config.settings import Config
 from edge_router.device import Gpu
 from edge_router.parsing.sizes import binary
+from edge_router.vram.budget import memory_budget_for
 
 pytestmark = pytest.mark.integration
 
@@ -149,7 +152,7 @@ def test_where_nothing_fits_the_nearest_is_told(cli):
 
 
 def test_gpus_that_are_not_here(cli):
-    for name in ("RTX 3060", "NVIDIA GeForce RTX 3060", "rtx 3060 12 GB"):
+    for name in ("RTX 3060", "NVIDIA GeForce RTX 3060", "rtx 3060 12 GB", "3060"):
         plan = json.loads(cli("plan", MODEL, "--gpu", name, "--json").out)
         assert (plan["device"], plan["budget_bytes"], plan["free_bytes"]) == ("cuda", 11059 << 20, None), name
     assert json.loads(cli("plan", MODEL, "--gpu", "Radeon RX 7800XT", "--json").out)["device"] == "vulkan"
@@ -336,3 +339,15 @@ def test_windows_that_no_model_has_room_for_are_no_success(cli):
         "--prefill-chunk-size",
     )
     assert [cli(*chunks, chunk).code for chunk in (64, 1024)] == [0, 1]
+
+
+def test_the_bandwidth_of_a_gpu_is_what_its_driver_or_its_maker_says(paths, monkeypatch):
+    for gpu, rate in (
+        (Gpu("NVIDIA GeForce RTX 3060", "nvidia", 12 * GIB, 11 * GIB, bandwidth=350e9), 350e9),
+        (Gpu("AMD Radeon RX 6700 XT (RADV NAVI22)", "amd", 12 * GIB, 11 * GIB), 384e9),
+        (Gpu("Something 9000", "amd", 12 * GIB, 11 * GIB), None),
+    ):
+        monkeypatch.setattr("edge_router.device.gpus", lambda gpu=gpu: (gpu,))
+        monkeypatch.setattr("edge_router.vram.budget.gpus", lambda gpu=gpu: (gpu,))
+        config = Config().replace(**{"weak.device": "vulkan", "weak.vram_budget": "8GiB"})
+        assert room_bandwidth(memory_budget_for(config, paths), paths) == rate, gpu

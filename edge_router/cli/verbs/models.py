@@ -156,14 +156,20 @@ def remove(
     plan = ArtifactStore(session.paths.artifacts).plan_removal(model=card.name)
     place = target_of(card.source, session.paths.downloads)
     weights = [] if isinstance(card.source, LocalSource) or not place.exists() else [place]
-    doomed = [*weights, *(item.path for item in plan.items)]
+    doomed = [
+        *((tree_bytes(path), path) for path in weights),
+        *((item.bytes, item.path) for item in plan.items),
+    ]
     if not doomed:
         output.say(f"Nothing of {card.name} is here.")
         return
-    for path in doomed:
-        output.say(str(path))
-    total = plan.bytes + sum(map(tree_bytes, weights))
-    if dry_run or not confirmed(f"Remove {output.size(total)}?", yes=yes):
+    for count, path in doomed:
+        output.say(f"{output.size(count).rjust(8)}  {path}")
+    total = sum(count for count, _ in doomed)
+    if dry_run:
+        output.say(f"{output.size(total)} would be freed.")
+        return
+    if not confirmed(f"Remove that and free {output.size(total)}?", yes=yes):
         return
     remove_fetched(card.source, session.paths.downloads)
     done = plan.execute()
