@@ -82,6 +82,7 @@ def _build(
     from tvm import relax
 
     from edge_router.compile.gpu.build import building
+    from edge_router.compile.graphs.config import DecoderConfig
     from edge_router.compile.graphs.contract import attach
     from edge_router.compile.graphs.parts import Parts
     from edge_router.compile.passes import pipeline
@@ -90,6 +91,8 @@ def _build(
     advance()
     try:
         with compiled_for:
+            if target.kind in GPUS:
+                DecoderConfig.read(values, where).check_groups(where)
             model = define(values, Parts(kernels, form, str(values.get("kv_cache", "auto"))), where)
             module, parameters = model.export_tvm(spec=model.spec())
             described = {**metadata(values, quantization, parameters), **model.described()}

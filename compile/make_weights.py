@@ -175,7 +175,7 @@ class WeightsStep:
                 check_layers(self.recipe.target.partition(":")[0], str(card.config.get("model_type")))
             self._check_windows()
             wanted = parameters(card.config, card.name)
-            check_groups(form, wanted, card.name)
+            check_groups(form, wanted, card.name, 8 if self.recipe.target == "llvm" else 32)
             needed = sum(stored_bytes(form, parameter) for parameter in wanted)
             require_space(self._shop.paths.artifacts, needed + _SPARE_BYTES)
 

@@ -10,7 +10,8 @@ from edge_router.compile.rotary import Rotary, rotary
 from edge_router.errors import InvalidModel
 from edge_router.records import dataclass
 
-_GROUP = 32  # weights with one scale: every matrix must be so many columns wide, or a multiple
+_WIDTH = 8  # of which every matrix's columns must be a multiple
+_GROUP = 32  # weights with one scale: likewise on a GPU, whose kernels read whole groups only
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +109,20 @@ class DecoderConfig:
         active = values.get("active_vocab_size")
         if active is not None and (not isinstance(active, int) or isinstance(active, bool) or active < 1):
             raise InvalidModel(where, f"active_vocab_size is {active!r}")
+        self._check_widths(_WIDTH, "", where)
+
+    def check_groups(self, where: str) -> None:
+        """That groups divide each matrix's rows. Raises `InvalidModel`."""
+        self._check_widths(_GROUP, ", which only a processor fills up", where)
+
+    def _check_widths(self, unit: int, more: str, where: str) -> None:
         for name, columns in (
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
             ("num_attention_heads * head_dim", self.num_attention_heads * self.head_dim),
         ):
-            if columns % _GROUP:
-                raise InvalidModel(where, f"{name} is {columns}, no multiple of the group size {_GROUP}")
+            if columns % unit:
+                raise InvalidModel(where, f"{name} is {columns}, no multiple of {unit}{more}")
 
     def rotary(self, where: str) -> Rotary:
         """Raises `InvalidModel`."""

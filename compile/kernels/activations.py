@@ -10,6 +10,9 @@ and j+6 as bytes (j = 0, 1), or j and j+4 as sixteen-bit integers (j = 0..3). So
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tvm import tirx
 
 from edge_router.compile.kernels.ir import (
@@ -23,12 +26,13 @@ from edge_router.compile.kernels.ir import (
     lanes_of,
     load,
     pick,
+    scratch,
     serial,
     splat,
     store,
 )
 from edge_router.compile.kernels.isa import Dot, Isa
-from edge_router.compile.kernels.stored import WORDS
+from edge_router.compile.kernels.stored import WORDS, Matrix
 from edge_router.compile.kernels.vectors import (
     byte_pairs,
     dot,
@@ -103,6 +107,16 @@ def copy_row(isa: Isa, x: Buffer, m: Expr, inputs: int, into: Buffer, width: int
     if width > inputs:
         with serial(width - inputs) as i:
             store(into, const(0.0, "float32"), m, i + inputs)
+
+
+def whole_groups(isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, each: Callable[[Expr], Any]) -> Buffer:
+    """`x` itself where groups divide its rows; else a copy with zeros behind each, made in a loop of `each`."""
+    if matrix.inputs % GROUP == 0:
+        return x
+    copy = scratch((rows, matrix.padded))
+    with each(rows) as m:
+        copy_row(isa, x, m, matrix.inputs, copy, matrix.padded)
+    return copy
 
 
 def quantized_group(isa: Isa, x: Buffer, m: Expr, g: Expr) -> tuple[list[Expr], Expr, Expr]:

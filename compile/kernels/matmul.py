@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import Form, Sums, copy_row, pack_by_group
+from edge_router.compile.kernels.activations import Form, Sums, copy_row, pack_by_group, whole_groups
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -68,6 +68,7 @@ class _Integers:
         self._activations = scratch((rows, self._slots * groups), "int32")
         self._zeros = scratch((rows, groups), "int32")
         self._scales = scratch((rows, groups))
+        x = whole_groups(isa, x, rows, matrix, parallel)
         with parallel(rows) as m:
             pack_by_group(isa, x, m, WORDS * groups, (self._activations, self._zeros, self._scales))
 
@@ -185,11 +186,13 @@ class MatMul:
     def _turn(self, panel: Buffer, v: int, first: Expr, width: int) -> None:
         """Plain numbers: rows of the weights become lanes, as many columns at a time."""
         lanes, weights = self._isa.lanes, self._matrix.weights
-        with serial(tirx.const(self._matrix.inputs // lanes, "int64")) as block:
-            self._fetch(weights, first + width, block * lanes)
-            rows = [load(weights, first + i, block * lanes, lanes=lanes) for i in range(lanes)]
+        inputs = self._matrix.inputs
+        with serial(tirx.const(-(-inputs // lanes), "int64")) as block:
+            start = bind(tirx.min(block * lanes, tirx.const(inputs - lanes, "int64")))
+            self._fetch(weights, first + width, start)
+            rows = [load(weights, first + i, start, lanes=lanes) for i in range(lanes)]
             for j, column in enumerate(transposed([bind(to_float(self._isa, row)) for row in rows])):
-                store(panel, column, v, block * lanes + j, 0)
+                store(panel, column, v, start + j, 0)
 
     def _unpack(self, panel: Buffer, scales: Buffer, v: int, first: Expr, width: int) -> None:
         """Rows of the weights become lanes, a group at a time."""

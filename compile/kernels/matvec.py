@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 from tvm import tirx
 
 from edge_router.architectures.quantization import DTYPE_BYTES
-from edge_router.compile.kernels.activations import Form, Piece, Sums, copy_row, pack_by_word, pieces
+from edge_router.compile.kernels.activations import (
+    Form,
+    Piece,
+    Sums,
+    copy_row,
+    pack_by_word,
+    pieces,
+    whole_groups,
+)
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -93,6 +101,7 @@ class _Integers(_Packed):
         self._activations = scratch((rows, self._form.slots * words), "int32")
         self._zeros = scratch((rows, words), "int32")
         self._scales = scratch((rows, words))
+        x = whole_groups(isa, x, rows, matrix, serial)
         with serial(rows) as m:
             pack_by_word(isa, x, m, words, (self._activations, self._zeros, self._scales))
 

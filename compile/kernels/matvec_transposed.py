@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import Form, Sums, copy_row, pack_by_group
+from edge_router.compile.kernels.activations import Form, Sums, copy_row, pack_by_group, whole_groups
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -46,6 +46,7 @@ class _Integers:
         self._activations = scratch((rows, self.each * words), "int32")
         self._zeros = scratch((rows, matrix.groups), "int32")
         self._scales = scratch((rows, matrix.groups))
+        x = whole_groups(isa, x, rows, matrix, serial)
         with serial(rows) as m:
             pack_by_group(isa, x, m, words, (self._activations, self._zeros, self._scales))
 

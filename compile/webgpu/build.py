@@ -69,7 +69,8 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     from edge_router.compile.webgpu.parts import GpuParts
     from edge_router.compile.webgpu.shaders import topk
 
-    parts = GpuParts()
+    numbers, parts = DecoderConfig.read(config, where), GpuParts()
+    numbers.check_groups(where)
     causal = definition(str(config.get("model_type")))(config, parts, where)
     model = Functions(parts, causal)
     with target():
@@ -79,7 +80,7 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
         made, calls = build(kernels, target())
     names = ["control", *(name for name, _ in parameters)]
     own = parts.shaders.by_name
-    vocabulary = DecoderConfig.read(config, where).vocab_size
+    vocabulary = numbers.vocab_size
     ways = {name: Exporter(lowered[name], names, own, calls).export() for name in WAYS}
     picks, picking = topk.functions(vocabulary)
     functions = {**ways, **picks}

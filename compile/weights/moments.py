@@ -24,7 +24,7 @@ from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.weights.equalize import Activations, factors
 from edge_router.compile.weights.parameters import Parameter, parameters
-from edge_router.compile.weights.quantize import packed, unpacked
+from edge_router.compile.weights.quantize import filled, packed, unpacked
 from edge_router.compile.weights.quantizers import weighted
 from edge_router.errors import InvalidModel
 
@@ -162,8 +162,10 @@ def best_exponent(reader: WeightsReader, parameter: Parameter, moments: Floats) 
 
     def error(exponent: float) -> float:
         scale = factors(moments, exponent)
-        codes, scales = weighted(weights * scale, moments / (scale * scale), _FORM)
-        difference = unpacked(packed(codes, _FORM), scales, _FORM) / scale - weights
+        whole, counted = (filled(each, _FORM) for each in (weights * scale, moments / (scale * scale)))
+        codes, scales = weighted(whole, counted, _FORM)
+        found = unpacked(packed(codes, _FORM), scales, _FORM)[:, : weights.shape[1]]
+        difference = found / scale - weights
         return float((moments * difference * difference).sum())
 
     return min(EXPONENTS, key=error)

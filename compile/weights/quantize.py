@@ -44,11 +44,13 @@ def stored_bytes(form: Quantization, parameter: Parameter) -> int:
     return rows * form.groups(columns) * (form.words_per_group * WORD_BYTES + form.dtype_bytes)
 
 
-def check_groups(form: Quantization, parameters: tuple[Parameter, ...], where: Path | str) -> None:
-    """Raises `InvalidModel` where groups of 32 don't divide a matrix's columns, or experts lie transposed.
+def check_groups(
+    form: Quantization, parameters: tuple[Parameter, ...], where: Path | str, unit: int = 8
+) -> None:
+    """Raises `InvalidModel` where `unit` does not divide a matrix's columns, or experts lie transposed.
 
-    The kernels for them read whole groups only. Groups of 40 divide hardly any model's columns: those are
-    filled up.
+    A processor fills the last group of 32 up and reads numbers by eights, a GPU's kernels want whole groups.
+    Groups of 40 divide hardly any model's columns: those are always filled up.
     """
     for parameter in parameters:
         if len(parameter.shape) > 2 and form.transposes(parameter.kind):
@@ -57,11 +59,10 @@ def check_groups(form: Quantization, parameters: tuple[Parameter, ...], where: P
         return
     for parameter in parameters:
         columns = parameter.shape[-1]
-        if form.quantizes(parameter.kind) and columns % form.group:
+        if form.quantizes(parameter.kind) and columns % unit:
+            where_to = "a GPU needs it to; a processor runs it" if unit > 8 else f"{form.name} needs it to"
             raise InvalidModel(
-                where,
-                f"{parameter.name} has {columns} columns, which groups of {form.group} don't divide, as "
-                f"{form.name} needs them to",
+                where, f"{parameter.name} has {columns} columns, which {unit} does not divide, as {where_to}"
             )
 
 
@@ -88,13 +89,13 @@ def quantized(
             reader.source, f"the moments of {parameter.name} are for {len(moments)} columns, not {columns}"
         )
     groups, sideways = form.groups(columns), form.transposes(parameter.kind)
-    filled = None if moments is None else _filled(moments, form)
+    counted = None if moments is None else filled(moments, form)
     words = _empty(rows, groups * form.words_per_group, "<u4", sideways)
     scales = _empty(rows, groups, form.dtype, sideways)
 
     def work(chunk: tuple[str, int, int, int]) -> None:
         source, start, stop, into = chunk
-        codes, chosen = choose(_filled(_finite(reader, source, start, stop, form), form), filled, form)
+        codes, chosen = choose(filled(_finite(reader, source, start, stop, form), form), counted, form)
         codes[:, columns:] = 0
         words[into : into + stop - start] = packed(codes, form)
         scales[into : into + stop - start] = chosen
@@ -131,7 +132,7 @@ def unpacked(words: Array, scales: Array, form: Quantization) -> Floats:
     return grouped.reshape(len(whole), -1)
 
 
-def _filled(values: Floats, form: Quantization) -> Floats:
+def filled(values: Floats, form: Quantization) -> Floats:
     """Zeros up to whole groups at the end of the last axis: they change no scale."""
     columns = values.shape[-1]
     missing = form.groups(columns) * form.group - columns

@@ -467,9 +467,12 @@ def test_a_missing_tool_is_told_before_anything_is_fetched(
 
 def test_groups_that_do_not_divide_are_told_before_anything_is_fetched(paths: Paths) -> None:
     card = find_model("SmolLM2-135M-Instruct")
-    card = replace(card, config={**card.config, "intermediate_size": 1500})
     watching = Watching()
-    with pytest.raises(InvalidModel, match="1500 columns, which groups of 32 don't divide, as q4f16_1 needs"):
+    narrow = replace(card, config={**card.config, "intermediate_size": 1496})
+    with pytest.raises(InvalidModel, match="1496 columns, which 32 does not divide, as a GPU needs it to"):
+        ensure(narrow, BuildSettings(target="cuda:sm_89"), paths=paths, progress=watching)
+    card = replace(card, config={**card.config, "intermediate_size": 1500})
+    with pytest.raises(InvalidModel, match="1500 columns, which 8 does not divide, as q4f16_1 needs"):
         ensure(card, BuildSettings(), paths=paths, progress=watching)
     assert watching.steps == []
 

@@ -30,7 +30,14 @@ NUMBERS: dict[str, Any] = {
 }
 KINDS: dict[str, dict[str, Any]] = {
     "granite": {"model_type": "granite", "residual_multiplier": 0.3},
-    "gemma2": {"model_type": "gemma2", "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
+    "gemma2, rows that groups don't divide": {
+        "model_type": "gemma2",
+        "attn_logit_softcapping": 5.0,
+        "final_logit_softcapping": 3.0,
+        "hidden_size": 72,
+        "intermediate_size": 104,
+        "head_dim": 24,
+    },
     "gemma3": {
         "model_type": "gemma3_text",
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
