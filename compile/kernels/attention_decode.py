@@ -29,6 +29,7 @@ from edge_router.compile.kernels.ir import (
     Cell,
     Expr,
     bind,
+    cast,
     const,
     kernel,
     load,
@@ -42,16 +43,18 @@ from edge_router.compile.kernels.ir import (
     when,
     zero,
 )
-from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.isa import Dot, Isa
 from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import (
     LOG2_E,
     MASKED,
+    dot,
     exp2,
     from_float,
     largest,
     log2,
     to_float,
+    to_nearest,
     total,
     totals,
 )
@@ -61,6 +64,9 @@ RUN = 8  # pages of one task
 TOGETHER = 4  # pages whose scores become weights at once
 AHEAD = 4  # pages that are on their way: a head's part of one is too short for the processor's own guess
 TILE_REGISTERS = 16  # of sums, while a page's values are added
+LIMIT = 127.0 * 256  # of a query's integers: below 2**15, rounded too
+MOST_CHANNELS = 512  # of a head, whose products with bytes then stay below 2**31
+LEAST_LANES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,56 @@ class Partial:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """Queries as integers of sixteen bits, with a scale each, for keys that are bytes: products of whole numbers."""
+
+    isa: Isa  # of whose vectors, taken as pairs of such integers, a head is a multiple
+    heads: Heads
+    numbers: Buffer
+    scales: Buffer
+
+    @classmethod
+    def of(cls, isa: Isa, heads: Heads) -> Integers | None:
+        """None where floats are as fast, or a head has too few channels."""
+        isa = replace(isa.narrowed(heads.size // 2), bytes=False)
+        if isa.dot is Dot.FLOAT or isa.lanes < LEAST_LANES or heads.size > MOST_CHANNELS:
+            return None
+        return cls(isa, heads, scratch((heads.group, heads.size), "int16"), scratch((heads.group,)))
+
+    def take(self, queries: Buffer) -> None:
+        lanes = self.isa.lanes
+        starts = range(0, self.heads.size, lanes)
+        with serial(self.heads.group) as g:
+            numbers = [bind(load(queries, g, i, lanes=lanes)) for i in starts]
+            magnitudes = [tirx.max(number, zero(lanes) - number) for number in numbers]
+            peak = bind(tirx.max(largest(reduce(tirx.max, magnitudes)), const(1e-30, "float32")))
+            store(self.scales, peak * const(1 / LIMIT, "float32"), g)
+            by = bind(splat(const(LIMIT, "float32") / peak, lanes))
+            for i, number in zip(starts, numbers, strict=True):
+                store(self.numbers, cast(to_nearest(bind(number * by)), "int16"), g, i)
+
+    def score(self, page: Page, later: Page, into: Buffer, start: Expr) -> None:
+        """As `Run._score`, a vector of tokens at a time."""
+        lanes, group = self.isa.lanes, self.heads.group
+        with serial(PAGE // lanes) as vector:
+            products: list[list[Expr]] = [[] for _ in range(group)]
+            for token in range(lanes):
+                place = bind(vector * lanes + token)
+                later.fetch(0, place)
+                sums = [Cell(const(0, "int32", lanes)) for _ in range(group)]
+                for i in range(0, self.heads.size, 2 * lanes):
+                    key = bind(cast(page.key(place, i, 2 * lanes), "int16"))
+                    for g, cell in enumerate(sums):
+                        cell.set(dot(self.isa, cell.value, key, load(self.numbers, g, i, lanes=2 * lanes)))
+                for column, cell in zip(products, sums, strict=True):
+                    column.append(cell.value)
+            scales = bind(page.scales(self.isa, 0, vector * lanes, lanes))
+            for g, column in enumerate(products):
+                scale = scales * splat(load(self.scales, g), lanes)
+                store(into, cast(totals(column), "float32") * scale, g, start + vector * lanes)
+
+
 class Run:
     """The state of one task: the queries of one group of heads on their way through a run of pages."""
 
@@ -89,6 +145,7 @@ class Run:
         """`rounded`: keys and values have scales."""
         self._isa, self._heads, self._partial, self._task = isa, heads, partial, task
         self._queries = scratch((heads.group, heads.size))
+        self._integers = Integers.of(isa, heads) if rounded else None
         self._weights = scratch((heads.group, TOGETHER * PAGE))
         self._value_scales = scratch((TOGETHER * PAGE,)) if rounded else None
         self._blocks = heads.size // isa.lanes
@@ -106,6 +163,8 @@ class Run:
         with serial(self._heads.group) as g, serial(self._blocks) as i:
             query = load(queries, sequence, head * self._heads.group + g, i * lanes, lanes=lanes)
             store(self._queries, to_float(self._isa, query) * factor, g, i * lanes)
+        if self._integers is not None:
+            self._integers.take(self._queries)
 
     def walk(self, source: Pages, page: Expr, pages: Expr, count: Expr, begin: Expr | None = None) -> None:
         """Take in `pages` pages from `page` on; tokens from `count` on and before `begin` are masked."""
@@ -124,6 +183,13 @@ class Run:
         """Each head's scores of a page's tokens; the keys of a later page are asked for."""
         lanes, group = self._isa.lanes, self._heads.group
         page, later = _settled(page), _settled(later)
+        if self._value_scales is not None:
+            for place in range(0, PAGE, lanes):
+                scales = page.scales(self._isa, 1, place, lanes)
+                store(self._value_scales, scales, start + place)
+        if self._integers is not None:
+            self._integers.score(page, later, self._weights, start)
+            return
         with serial(PAGE // lanes) as vector:
             products: list[list[Expr]] = [[] for _ in range(group)]
             for token in range(lanes):
@@ -140,9 +206,6 @@ class Run:
             for g, column in enumerate(products):
                 score = totals(column) if scales is None else totals(column) * bind(scales)
                 store(self._weights, score, g, start + vector * lanes)
-            if self._value_scales is not None:
-                scales = page.scales(self._isa, 1, vector * lanes, lanes)
-                store(self._value_scales, scales, start + vector * lanes)
 
     def _soften(self, g: Expr, first: Expr, count: Expr, begin: Expr | None) -> None:
         """Of what no page was scored for, anything may lie in `_weights`: it is masked."""
