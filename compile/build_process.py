@@ -19,7 +19,7 @@ from edge_router.catalog import ModelCard
 from edge_router.compile.recipe import BuildSettings
 from edge_router.errors import BuildFailed, EdgeRouterError
 from edge_router.records import dataclass
-from edge_router.system.child_process import can_start, start
+from edge_router.system.child_process import can_start, end, start
 from edge_router.system.paths import Paths
 from edge_router.types import Progress, Step
 
@@ -176,15 +176,8 @@ class _Reader:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Also in the midst of things; a second Ctrl-C waits no longer."""
-    with suppress(OSError):
-        _pipe(child.stdin).close()
     try:
-        child.wait(_GRACE_S)
-    except BaseException as error:
-        child.kill()
-        child.wait()
-        if not isinstance(error, subprocess.TimeoutExpired):
-            raise
+        end(child, _GRACE_S)
     finally:
         _pipe(child.stdout).close()
 

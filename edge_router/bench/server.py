@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -134,10 +133,5 @@ def _server(home: Path) -> Iterator[str]:
             raise ServerError(f"the server ended with {child.wait(_STOP_S)} before it listened")
         yield urlsplit(url).netloc
     finally:
-        child.stdin.close()
-        try:
-            child.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        child_process.end(child, _STOP_S)
         child.stdout.close()

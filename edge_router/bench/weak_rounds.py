@@ -7,12 +7,10 @@ alternate (A B A B ...), so that a machine that gets warm or busy meets both; a 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -20,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 from edge_router.bench.weak_results import Comparison, Lengths, MedianRange, Speed
 from edge_router.bench.weak_sides import on_cuda
 from edge_router.errors import GenerationFailed
-from edge_router.system.telemetry import switched_off
+from edge_router.system import child_process
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
@@ -126,19 +124,19 @@ def take(
 class SideProcess:
     """A process that measures on demand; see weak_sides.py."""
 
-    def __init__(self, name: str, process: subprocess.Popen[str], errors: IO[str]) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self._name, self._process, self._errors = name, process, errors
 
     def ask(self, what: str, **details: object) -> float:
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps({"what": what, **details}) + "\n")
+            self._process.stdin.write(json.dumps({"what": what, **details}).encode() + b"\n")
             self._process.stdin.flush()
             return float(self._process.stdout.readline())
         except (OSError, ValueError) as error:  # it has ended
             self._process.wait()
             self._errors.seek(0)
-            last = self._errors.read().strip().splitlines()[-1:]
+            last = self._errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
             raise GenerationFailed(self._name, *last or ["its process ended"]) from error
 
 
@@ -147,30 +145,9 @@ def side_process(
     name: str, options: Mapping[str, object], module: str = "edge_router.bench.weak_sides"
 ) -> Iterator[SideProcess]:
     """`module` is run with the name and the options, and ended at the end."""
-    command = [sys.executable, "-m", module, name, json.dumps(options)]
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            encoding="utf-8",
-            env=switched_off(os.environ),
-        ) as process,
-    ):
+    code = ["-m", module, name, json.dumps(options)]
+    with tempfile.TemporaryFile() as errors, child_process.start(code, stderr=errors) as process:
         try:
             yield SideProcess(name, process, errors)
         finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.stdin is not None:
-        with suppress(OSError):  # what was written last may have nobody to go to
-            process.stdin.close()
-    try:
-        process.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
+            child_process.end(process, _END_S)

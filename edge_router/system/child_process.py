@@ -1,4 +1,4 @@
-"""This Python once more, as a process of its own: whether that can be had, and how it is started."""
+"""This Python once more, as a process of its own: whether that can be had, how it is started and ended."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from edge_router.system.telemetry import switched_off
 
@@ -43,6 +44,23 @@ def spawn(
         start_new_session=True,  # means nothing on Windows, where the next one has that effect
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
+
+
+def end(process: subprocess.Popen[Any], grace_s: float) -> None:
+    """Closes its input, by which it knows, and kills it where it has not ended in `grace_s` seconds.
+
+    Who is interrupted meanwhile waits no longer: it is killed, too.
+    """
+    if process.stdin is not None:
+        with suppress(OSError):  # what was written last may have nobody to go to
+            process.stdin.close()
+    try:
+        process.wait(grace_s)
+    except BaseException as error:
+        process.kill()
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
 
 
 def _environment() -> Mapping[str, str]:

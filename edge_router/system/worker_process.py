@@ -35,7 +35,7 @@ from edge_router.errors import (
     is_mistake,
 )
 from edge_router.parsing import strict_json
-from edge_router.system.child_process import can_start, spawn, start
+from edge_router.system.child_process import can_start, end, spawn, start
 from edge_router.types import Cancel
 
 if TYPE_CHECKING:
@@ -231,13 +231,7 @@ class Child:
         return f"; its last words: {said}" if said else ""
 
     def _end(self, grace_s: float) -> None:
-        with contextlib.suppress(OSError):
-            _pipe(self._process.stdin).close()
-        try:
-            self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, grace_s)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(1.0)  # children of its own might hold the pipes

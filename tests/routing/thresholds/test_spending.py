@@ -65,7 +65,7 @@ def month(money: Spending, clock: Clock, per_day: int, base: float = 0.5, seed: 
             strong = score >= money.threshold(base) and not money.exhausted
             money.observe(score)
             if strong:
-                money.pay(COIN)
+                money.settle(None, COIN)
                 sent += 1
         found.append(sent)
     return found
@@ -85,7 +85,7 @@ def test_where_it_is_enough_nothing_moves(paths: Paths) -> None:
     for _ in range(200):
         clock.now += 3600
         money.observe(0.9)
-        money.pay(COIN)
+        money.settle(None, COIN)
         assert money.threshold(0.3) == 0.3
 
 
@@ -94,16 +94,16 @@ def test_it_is_never_below_the_threshold_that_was_set(paths: Paths) -> None:
     money = spending(paths.spending, 3.0, clock)
     for index in range(100):
         money.observe(index / 100)
-    money.pay(COIN)
+    money.settle(None, COIN)
     assert money.threshold(0.5) > 0.9 and money.threshold(0.999) == 0.999
 
 
 def test_a_new_month_begins_with_nothing_spent(paths: Paths) -> None:
     clock = Clock()
     money = spending(paths.spending, 2.0, clock)
-    money.pay(COIN)
+    money.settle(None, COIN)
     assert not money.exhausted
-    money.pay(COIN)
+    money.settle(None, COIN)
     assert money.exhausted and money.spent == 2
     clock.now = month_end(clock.now) + 1
     assert money.spent == 0 and not money.exhausted
@@ -113,10 +113,10 @@ def test_a_new_month_begins_with_nothing_spent(paths: Paths) -> None:
 
 def test_what_was_spent_is_known_to_the_next_run_and_to_others_at_once(paths: Paths) -> None:
     one, other = spending(paths.spending), spending(paths.spending)
-    one.pay(COIN)
+    one.settle(None, COIN)
     assert other.spent == 1
-    other.pay(COIN)
-    one.pay(COIN)
+    other.settle(None, COIN)
+    one.settle(None, COIN)
     assert one.spent == other.spent == spending(paths.spending).spent == 3
 
 
@@ -125,7 +125,7 @@ def test_threads_lose_no_coin(paths: Paths) -> None:
 
     def pay(money: Spending) -> None:
         for _ in range(10):
-            money.pay(COIN)
+            money.settle(None, COIN)
 
     threads = [threading.Thread(target=pay, args=(money,)) for money in both for _ in range(2)]
     for thread in threads:
@@ -139,7 +139,7 @@ def test_scores_are_kept_for_the_router_that_gave_them(paths: Paths) -> None:
     money = spending(paths.spending, 1.5)
     for _ in range(ENOUGH):
         money.observe(0.8)
-    money.pay(COIN)
+    money.settle(None, COIN)
     money.save()
     assert spending(paths.spending, 1.5).threshold(0.1) == pytest.approx(0.8)
     assert spending(paths.spending, 1.5, router="static").threshold(0.1) == 0.1
@@ -157,21 +157,21 @@ def test_a_damaged_file_is_no_permission(paths: Paths, content: bytes) -> None:
         with pytest.raises(BudgetSpent, match="cannot be told"):
             money.begin(QUESTION)
     else:
-        money.pay(COIN)
+        money.settle(None, COIN)
         assert money.spent == 1 and spending(paths.spending).spent == 1
 
 
 @pytest.mark.parametrize("lost", ["removed", "emptied", "replaced"])
 def test_a_file_that_is_lost_takes_no_payment_of_this_process_back(paths: Paths, lost: str) -> None:
     money = spending(paths.spending, 2.0)
-    money.pay(COIN)
-    money.pay(COIN)
+    money.settle(None, COIN)
+    money.settle(None, COIN)
     for file in paths.spending.parent.glob("spending.sqlite3*"):
         file.unlink()
     if lost == "emptied":
         paths.spending.touch()
     elif lost == "replaced":
-        spending(paths.spending).pay(Usage(0, 0))
+        spending(paths.spending).settle(None, Usage(0, 0))
     assert money.exhausted
     with pytest.raises(BudgetSpent):
         money.begin(QUESTION)
@@ -181,13 +181,13 @@ def test_what_could_not_be_written_counts_and_is_written_later(
     paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     money, other = spending(paths.spending, 5.0), spending(paths.spending, 5.0)
-    money.pay(COIN)
+    money.settle(None, COIN)
     with monkeypatch.context() as disk:
         disk.setattr("edge_router.ledger.database.BUSY_S", 0.05)
         holder = sqlite3.connect(paths.spending, isolation_level=None)
         holder.execute("BEGIN EXCLUSIVE")
         money.close()
-        money.pay(COIN)
+        money.settle(None, COIN)
         assert money.spent == 2 and "rests" in caplog.text
         holder.execute("ROLLBACK")
         holder.close()
@@ -213,9 +213,9 @@ def at(*day: int) -> float:
 @pytest.mark.parametrize("wrong", [at(2020, 1, 1), at(2026, 10, 31), at(2026, 12, 1), at(2031, 5, 5)])
 def test_a_clock_that_was_wrong_for_a_while_takes_nothing_back(paths: Paths, wrong: float) -> None:
     clock = Clock(at(2026, 11, 20))
-    spending(paths.spending, clock=clock).pay(Usage(9, 0))
+    spending(paths.spending, clock=clock).settle(None, Usage(9, 0))
     clock.now = wrong
-    spending(paths.spending, clock=clock).pay(COIN)
+    spending(paths.spending, clock=clock).settle(None, COIN)
     clock.now = at(2026, 11, 21)
     assert spending(paths.spending, clock=clock).spent == 10
     clock.now = at(2026, 12, 2)  # the next month begins with nothing, or with what a wrong clock put there
@@ -225,21 +225,21 @@ def test_a_clock_that_was_wrong_for_a_while_takes_nothing_back(paths: Paths, wro
 @pytest.mark.parametrize("back", [at(1970, 2, 1), at(2020, 1, 1), at(2026, 10, 31)])
 def test_a_clock_that_goes_back_opens_no_second_budget(paths: Paths, back: float) -> None:
     clock = Clock(at(2026, 11, 20))
-    spending(paths.spending, clock=clock).pay(Usage(9, 0))
+    spending(paths.spending, clock=clock).settle(None, Usage(9, 0))
     clock.now = back
     money = spending(paths.spending, clock=clock)
     for _ in range(3):
         assert money.spent >= 9
-        money.pay(COIN)
+        money.settle(None, COIN)
         money.save()
     assert money.exhausted
 
 
 def test_a_year_that_was_wrong_once_closes_no_month_for_ever(paths: Paths) -> None:
     clock = Clock(at(2026, 1, 10))
-    spending(paths.spending, clock=clock).pay(COIN)
+    spending(paths.spending, clock=clock).settle(None, COIN)
     clock.now = at(2030, 1, 1)
-    spending(paths.spending, clock=clock).pay(Usage(50, 0))
+    spending(paths.spending, clock=clock).settle(None, Usage(50, 0))
     seen = []
     for month in range(2, 6):
         clock.now = at(2026, month, 1)
@@ -251,7 +251,7 @@ def test_a_year_that_was_wrong_once_closes_no_month_for_ever(paths: Paths) -> No
 
 def test_routing_waits_for_no_file(paths: Paths) -> None:
     money = spending(paths.spending)
-    money.pay(COIN)
+    money.settle(None, COIN)
     holder = sqlite3.connect(paths.spending, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     begin = time.perf_counter()
@@ -364,7 +364,7 @@ def test_thoughts_that_are_counted_and_not_shown_are_paid(paths: Paths) -> None:
 def test_a_full_disk_is_told_as_one(paths: Paths) -> None:
     """And not as a damaged file, by which SQLite has ended the transaction itself."""
     money = spending(paths.spending, 1e9)
-    money.pay(COIN)
+    money.settle(None, COIN)
     with money._payments._database.writing() as connection:
         connection.execute("PRAGMA max_page_count = 8")  # SQLite's own way to be told that there is no more
     with pytest.raises(BudgetSpent):
@@ -452,7 +452,7 @@ def test_a_days_money_is_there_again_the_next_day_and_not_before(paths: Paths) -
         return Spending(2.0, PRICES, router="mf", file=file, clock=clock, period=DAY)
 
     money = today()
-    money.pay(COIN), money.pay(COIN)
+    money.settle(None, COIN), money.settle(None, COIN)
     assert money.exhausted
     with pytest.raises(BudgetSpent, match="this day's money is spent, of a budget of 2"):
         money.begin(QUESTION)
@@ -471,7 +471,7 @@ def test_a_days_money_raises_the_threshold_towards_its_evening(paths: Paths) -> 
     money = Spending(10.0, PRICES, router="mf", file=paths.spending, clock=clock, period=DAY)
     for number in range(100):
         money.observe(number / 100)
-    money.pay(COIN)
+    money.settle(None, COIN)
     assert money.threshold(0.5) > 0.85
     clock.now = day_end(START) - 60
     assert money.threshold(0.5) == 0.5  # what is left is enough for its last minute
