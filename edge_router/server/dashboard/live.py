@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from edge_router.control.recording import Recorder
 from edge_router.ledger import Record
+from edge_router.server.exchange import FILLER
 from edge_router.server.running import RunningAnswers
 from edge_router.surfaces.wire import comment, dumps, event
 
@@ -71,6 +72,7 @@ class LiveStream(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})[FILLER] = comment()  # by which it is found out that a page has left
         feed = RecordFeed()
         stop = self._recorder.watch(feed.put)
         self._counted(1)
