@@ -99,12 +99,21 @@ def correspondences() -> str:
     return "\n".join([*lines, ""])
 
 
+def style() -> str:
+    """Our figures of style beside those of the projects that are examples."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from style import table
+
+    return table()
+
+
 PAGES: dict[tuple[str, str], Callable[[], str]] = {
     ("edge_router/README.md", "structure"): lambda: structure("edge_router"),
     ("compile/README.md", "structure"): lambda: structure("compile"),
     ("edge_router/guide/settings.md", "settings"): settings,
     ("edge_router/guide/routellm.md", "correspondences"): correspondences,
     ("edge_router/config/arguments.py", "arguments"): arguments,
+    ("tests/README.md", "style"): style,
 }
 
 
