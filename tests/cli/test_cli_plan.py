@@ -102,7 +102,7 @@ def test_the_catalogue_begins_with_what_a_person_would_take(cli):
     done = cli("plan", "--gpu", "rtx3060")
     header, *lines = done.out.splitlines()
     names = [line.split()[0] for line in lines]
-    columns = "model params class context tok/s fetch memory longest answers tools thinks"
+    columns = "model params class context tok/s fetch memory longest answers tools think"
     assert " ".join(header.split()) == columns
     assert names[:3] == ["Qwen3-14B", "phi-4", "Qwen3-8B"] and names.index("gemma-2-9b-it") < names.index(
         "Qwen3-4B"

@@ -15,10 +15,11 @@ MOST = 16  # rows that a person reads
 NEAREST = 5  # of those that do not fit, where none does
 _SPARE = ("longest", "answers", "memory", "fetch")  # which a narrow window does without, the first first
 _COLUMNS = ("model", "fits", "params", "class", "context", "tok/s", "fetch", "memory", "longest", "answers")
-_ABILITIES = {"tools": "tools", "thinks": "thinking"}
+_ABILITIES = {"tools": "tools", "think": "thinking"}
 LEGEND = (
     "The best first. class: how often its answer does beside a strong model's, judged by its size unless its "
-    "card says more (top 80 % of ordinary prompts, strong 70, good 55, fair 35); fetch: about. "
+    "card says more (top 80 % of ordinary prompts, strong 70, good 55, fair 35); fetch: about; "
+    "context: as the card has it, a longer one is planned with --context-window-size. "
     "One is taken by: edge-router config set weak.model=NAME"
 )
 
@@ -31,9 +32,13 @@ def shown(ordered: Sequence[ModelPlan], *, everything: bool) -> list[ModelPlan]:
 
 
 def write(reports: Sequence[ModelPlan]) -> None:
-    """The table on stdout. `fits` stands there where the answer is not always yes."""
-    whole = all(report.best is not None and report.is_whole for report in reports)
-    kept = [index for index, name in enumerate(_COLUMNS) if not whole or name != "fits"]
+    """The table on stdout. `fits` stands there where it is not always yes, `tok/s` where one is known."""
+    left_out = set[str]()
+    if all(report.is_whole for report in reports):
+        left_out.add("fits")
+    if all(report.tokens_per_s is None for report in reports):
+        left_out.add("tok/s")
+    kept = [index for index, name in enumerate(_COLUMNS) if name not in left_out]
     rows = [
         (
             *(_row(report)[index] for index in kept),
