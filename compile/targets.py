@@ -174,10 +174,13 @@ def check_layers(kind: str, model_type: str) -> None:
 
     Raises `UnsupportedTarget`, `UnsupportedArchitecture`.
     """
-    lacking = architecture(model_type).processor_only
-    if kind != "llvm" and lacking:
+    described = architecture(model_type)
+    if lacking := described.lacking(kind):
+        others = "only the processor's"
+        if not described.lacking("webgpu"):
+            others += " and WebGPU's"
         raise UnsupportedTarget(
-            kind, f"layers of {model_type} {lacking}, which only the processor's kernels compute so far"
+            kind, f"layers of {model_type} {lacking}, which {others} kernels compute so far"
         )
 
 

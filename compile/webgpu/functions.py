@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,7 +113,7 @@ def buffers_of(
             behind[tensor] = first + rows
             found[name] = Weight(tensor, rows * columns[0] * item, rows=(first, first + rows))
         else:
-            found[name] = Weight(name, rows * item, "float32")
+            found[name] = Weight(name, math.prod([rows, *columns]) * item, "float32")
     return found
 
 

@@ -19,9 +19,11 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.core import wrap_nested
 
+from edge_router.architectures.experts import ExpertSizes
 from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.rotary import Rotary
 from edge_router.compile.webgpu import tunables
+from edge_router.compile.webgpu.mixture import Matrices, Router, Routes, route
 from edge_router.compile.webgpu.shaders.append import append
 from edge_router.compile.webgpu.shaders.attend_many import attend_many
 from edge_router.compile.webgpu.shaders.attend_one import attend_one, combine
@@ -75,6 +77,15 @@ class GpuParts:
     def gated(self, inputs: int, width: int, gate: Gate = "silu") -> Projection:
         """Gate and up in one: gate(x gate^T) * (x up^T)."""
         return Projection(self, inputs, 2 * width, gate=gate)
+
+    def router(self, inputs: int, experts: int) -> Router:
+        return Router(self.shaders, inputs, experts)
+
+    def route(self, ratings: Tensor, sizes: ExpertSizes) -> Routes:
+        return route(self.shaders, ratings, sizes)
+
+    def grouped(self, sizes: ExpertSizes, inputs: int, outputs: int, *, gate: Gate | None = None) -> Matrices:
+        return Matrices(self.shaders, sizes, inputs, outputs, gate)
 
     def embedding(self, vocabulary: int, width: int) -> Projection:
         return Projection(self, width, vocabulary)

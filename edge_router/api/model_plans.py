@@ -218,8 +218,9 @@ class Planning:
 
     def runs(self, card: ModelCard) -> bool:
         """Whether its layers are computed where it would run. MLC has kernels of its own."""
-        elsewhere = self.room.device == "cpu" or self.room.place.backend.mlc
-        return elsewhere or not architecture(card.architecture).processor_only
+        backend = self.room.place.backend
+        kind = "webgpu" if backend.program else "llvm" if self.room.device == "cpu" else backend.name
+        return backend.mlc or not architecture(card.architecture).lacking(kind)
 
     def report(self, card: ModelCard) -> ModelPlan:
         """Raises `UnsupportedArchitecture`, `InvalidModel`, `UnknownName`."""

@@ -29,6 +29,7 @@ Windowed = Literal["none", "all", "some"]
 Turns = Literal["alike", "near and far", "near only", "listed", "stated"]
 # How one layer turns: as the config says, by its base for near tokens, or not at all.
 Turn = Literal["far", "near", "none"]
+_HAVE_EXPERTS = ("llvm", "webgpu")
 _SLIDING = "sliding_attention"  # of `layer_types`
 _LAYER = re.compile(r"model\.layers\.\d+\.")
 
@@ -95,10 +96,11 @@ class Architecture:
         """Its names in `model_type`: Hugging Face's, and MLC's where that is another."""
         return (self.model_type, self.mlc_type) if self.mlc_type else (self.model_type,)
 
-    @property
-    def processor_only(self) -> str:
-        """What its layers do that only the processor's kernels compute so far; empty for nothing."""
-        return "keep states" if self.mixers else "have experts" if self.experts else ""
+    def lacking(self, kind: str) -> str:
+        """What its layers do and kernels of this kind ("llvm", "webgpu", "cuda") do not; "" for nothing."""
+        states = bool(self.mixers) and kind != "llvm"
+        experts = self.experts is not None and kind not in _HAVE_EXPERTS
+        return "keep states" if states else "have experts" if experts else ""
 
     def layer_windows(self, config: Mapping[str, object], layers: int) -> tuple[int, ...]:
         """How many tokens each layer looks back at, itself among them; 0 where at all.

@@ -14,6 +14,7 @@ from edge_router.webgpu_program import CANDIDATES, PAGE_SIZE, PICKED_WORDS, ROW_
 from edge_router.webgpu_program.memory import UNIFORM_SLOT, WORD, Windows, pages_per_sequence
 
 _UNIFORMS = 10  # sets of numbers that the functions of a Llama's program are given
+_OF_EXPERTS = 7  # more, where it has experts
 
 
 def program_products(shape: ModelShape, form: Quantization, windows: Windows) -> Iterator[Product]:
@@ -37,7 +38,8 @@ def program_products(shape: ModelShape, form: Quantization, windows: Windows) ->
     yield product("workspace", "likeliest tokens", **chosen)
     words = windows.rows * ROW_WORDS + sequences * windows.pages_per_sequence
     yield product("workspace", "rows and page tables", words=words, bytes=WORD)
-    yield product("workspace", "uniforms", sets=_UNIFORMS, bytes=UNIFORM_SLOT)
+    sets = _UNIFORMS if shape.experts is None else _UNIFORMS + _OF_EXPERTS
+    yield product("workspace", "uniforms", sets=sets, bytes=UNIFORM_SLOT)
 
 
 def _parameters(shape: ModelShape, form: Quantization) -> Iterator[Product]:
@@ -57,15 +59,22 @@ def _activations(shape: ModelShape, windows: Windows, *, sinks: bool) -> Iterato
     """Three buffers in turn: the widest thing in a layer, what leads to it, and the stream.
 
     Queries are there twice where `sinks` see them otherwise than the window does. The lists in which the
-    likeliest tokens are looked for take the place of the first two.
+    likeliest tokens are looked for take the place of the first two. Beside them what experts give each token,
+    twice: of one layer, and of the next.
     """
     qkv = shape.query_width + 2 * shape.key_width
     widest = max(shape.intermediate, qkv, shape.query_width)
     middle = max(shape.hidden, (2 if sinks else 1) * shape.query_width)
     widest, middle = max(widest, middle), min(widest, middle)
     chunk, sequences = windows.chunk, windows.sequences
+    widths = {"widest": widest, "middle": middle, "stream": shape.hidden}
+    if shape.experts is not None:
+        given = shape.experts.chosen * shape.hidden
+        widths = {"of experts": given, "of experts, next": given, "widest": widest, "stream": middle}
+        routes = max(2 * shape.experts.chosen * chunk, shape.hidden)
+        yield product("workspace", "which experts are taken", numbers=routes, bytes=WORD)
     lists = -(-shape.vocabulary // SORTED)
-    for name, width in (("widest", widest), ("middle", middle), ("stream", shape.hidden)):
+    for name, width in widths.items():
         numbers = lists * PICKED_WORDS if lists > 1 and name != "stream" else 0
         if sequences * numbers > chunk * width:
             yield product("workspace", "lists of tokens", rows=sequences, numbers=numbers, bytes=WORD)

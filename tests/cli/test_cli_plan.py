@@ -21,7 +21,9 @@ pytestmark = pytest.mark.integration
 MODEL = "SmolLM2-135M-Instruct"
 GORILLA = "gorilla-openfunctions-v2"
 GIB = 1 << 30
-ON_GPUS = [name for name, card in model_cards().items() if not architecture(card.architecture).processor_only]
+ON_GPUS = [
+    name for name, card in model_cards().items() if not architecture(card.architecture).lacking("cuda")
+]
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
+from table import each
 
 from edge_router.compile.kernels.isa import Dot, Isa
-from edge_router.compile.targets import TargetSpec, host_target, tvm_target
+from edge_router.compile.targets import TargetSpec, check_layers, host_target, tvm_target
 from edge_router.device import Host, host
 from edge_router.errors import UnsupportedTarget
 
@@ -129,3 +131,22 @@ def test_targets_need_no_tvm() -> None:
         "assert not {'tvm', 'tvm_ffi', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+@each(
+    "kind, model_type, said",
+    [
+        ("cuda", "qwen3_moe", "layers of qwen3_moe have experts, which only the processor's and WebGPU's"),
+        ("metal", "qwen3_moe", "have experts"),
+        ("llvm", "qwen3_moe", None),
+        ("webgpu", "qwen3_moe", None),
+        ("webgpu", "lfm2", "layers of lfm2 keep states, which only the processor's kernels compute"),
+        ("cuda", "lfm2", "keep states"),
+        ("cuda", "llama", None),
+    ],
+)
+def test_what_is_not_computed_there_is_refused_with_what_can(
+    kind: str, model_type: str, said: str | None
+) -> None:
+    with nullcontext() if said is None else pytest.raises(UnsupportedTarget, match=said):
+        check_layers(kind, model_type)

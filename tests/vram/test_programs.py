@@ -15,7 +15,13 @@ from edge_router.webgpu_program import Program, Windows, footprint
 
 pytestmark = pytest.mark.integration
 
-EXACT = ("SmolLM2-135M-Instruct", "Llama-3.2-1B-Instruct", "Qwen3-0.6B", "Qwen2.5-0.5B-Instruct")
+EXACT = (
+    "SmolLM2-135M-Instruct",
+    "Llama-3.2-1B-Instruct",
+    "Qwen3-0.6B",
+    "Qwen2.5-0.5B-Instruct",
+    "Qwen3-30B-A3B",
+)
 
 
 def numbers(name: str) -> dict[str, Any]:

@@ -88,10 +88,10 @@ fn run(block: u32, thread: u32) {{
   for (var group = lane; group < GROUPS; group += LANES) {{
     var total = vec4<f32>(0.0);
 {lines(_weights(row, layout.rows) for row in rows)}
-{lines(_word(word, len(rows), normed) for word in range(4))}
+{lines(word_lines(word, len(rows), normed) for word in range(4))}
 {lines(f"    sum{row} += scale(place{row}) * (dots{row} - 7.0 * total);" for row in rows)}
   }}
-{lines(_keep(row, halves, layout.rows) for row in rows)}
+{lines(keep_lines(row, halves, layout.rows) for row in rows)}
 {"  if (team == 0u) { squares[lane] = square; }" if normed else ""}
   workgroupBarrier();
   let row = part * PER_BLOCK + thread;
@@ -114,7 +114,7 @@ def _weights(row: int, per_half: int) -> str:
     var dots{row} = vec4<f32>(0.0);"""
 
 
-def _word(word: int, rows: int, normed: bool) -> str:
+def word_lines(word: int, rows: int, normed: bool) -> str:
     """Eight columns: of four rows of x, then of each row of W."""
     at = f"group * 8u + {2 * word}u"
     text = ["    {"]
@@ -137,7 +137,7 @@ def _word(word: int, rows: int, normed: bool) -> str:
     return lines([*text, "    }"])
 
 
-def _keep(row: int, halves: int, per_half: int) -> str:
+def keep_lines(row: int, halves: int, per_half: int) -> str:
     half, own = divmod(row, per_half)
     place = f"(lane * {halves}u + {half}u) * PER_BLOCK + team * WEIGHT_ROWS + {own}u"
     return f"  partial[{place}] = sum{row};"

@@ -79,7 +79,8 @@ class GpuResidence:
         page = PAGE_SIZE * shape.kv_heads * shape.head_dim * float16
         all_pages = self._adapter.largest_binding // page
         pages = all_pages // wish.max_sequences
-        widest = max(shape.intermediate, shape.query_width + 2 * shape.key_width)
+        given = shape.experts.chosen * shape.hidden if shape.experts else 0  # of a token, by its experts
+        widest = max(shape.intermediate, shape.query_width + 2 * shape.key_width, given)
         rows = self._adapter.largest_binding // (widest * float32)
         if shape.whole_window:  # what lies before it takes no page, but each position has its angles
             wish = replace(wish, context_window_size=min(wish.context_window_size, _POSITIONS))

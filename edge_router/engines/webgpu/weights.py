@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class DirectoryWeights:
         raw = np.frombuffer(self._maps[record.shard], np.uint8, record.bytes, record.offset)
         if weight.rows is not None:
             first, last = weight.rows
-            size = record.bytes // record.shape[0]
+            size = record.bytes // math.prod(record.shape[:-1])  # those of all experts follow one another
             raw = raw[first * size : last * size]
         if weight.stored == "raw":
             return raw
