@@ -95,18 +95,22 @@ class AsyncAnswer(Generic[T]):
 
     @property
     def ended(self) -> bool:
+        """Whether nothing more will come."""
         return self._stream.ended
 
     @property
     def ended_well(self) -> bool:
+        """Whether it came to its end without an error."""
         return self._stream.ended_well
 
     @property
     def decision(self) -> Decision:
+        """Where it was sent, and why."""
         return self._answer.decision
 
     @property
     def model(self) -> str:
+        """The name of the model that answers."""
         return self._answer.model
 
     @property
@@ -116,18 +120,22 @@ class AsyncAnswer(Generic[T]):
 
     @property
     def fallback_cause(self) -> Exception | None:
+        """The error that made the other model answer, if one did."""
         return self._answer.fallback_cause
 
     @property
     def truncated(self) -> int:
+        """How many tokens of the conversation were left out."""
         return self._answer.truncated
 
     @property
     def record_id(self) -> int | None:
+        """Its record's number in the ledger, once it is kept."""
         return self._answer.record_id
 
     @property
     def timings(self) -> Timings:
+        """How long its parts took, as far as it has come."""
         return self._answer.timings
 
     @property
@@ -148,6 +156,7 @@ class AsyncAnswer(Generic[T]):
         self._stream.close()
 
     async def aclose(self) -> None:
+        """Ends it, read to its end or not."""
         self.cancel()
 
 
@@ -246,6 +255,7 @@ class AsyncController:
         private: bool = False,
         caller: str | None = None,
     ) -> Decision:
+        """As `Controller.route`."""
         route = partial(self.controller.route, model=model, private=private, caller=caller)
         return await asyncio.to_thread(route, prompt)
 
@@ -272,9 +282,11 @@ class AsyncController:
             inquiring.cancel()
 
     async def warm(self) -> None:
+        """Loads the models, as `Controller.warm` does."""
         await asyncio.to_thread(self.controller.warm)
 
     async def close(self) -> None:
+        """Closes the controller, and ends the threads."""
         await asyncio.to_thread(self.controller.close)
         await asyncio.to_thread(self.settle)
 
@@ -290,11 +302,15 @@ class AsyncController:
 
 
 class AsyncChat:
+    """`client.chat`, as OpenAI's asynchronous client has it."""
+
     def __init__(self, controller: AsyncController) -> None:
         self.completions = AsyncCompletions(controller)
 
 
 class AsyncCompletions:
+    """`client.chat.completions`, as OpenAI's asynchronous client has it."""
+
     def __init__(self, controller: AsyncController) -> None:
         self._controller = controller
 
@@ -358,14 +374,17 @@ class AsyncChatStream:
 
     @property
     def decision(self) -> Decision:
+        """Where it was sent, and why."""
         return self._answer.decision
 
     @property
     def model(self) -> str:
+        """The name of the model that answers."""
         return self._answer.model
 
     @property
     def timings(self) -> Timings:
+        """How long its parts took, as far as it has come."""
         return self._answer.timings
 
     @property
@@ -386,6 +405,7 @@ class AsyncChatStream:
         self._answer.cancel()
 
     async def aclose(self) -> None:
+        """Ends it, read to its end or not."""
         self.cancel()
 
     async def __aenter__(self) -> Self:

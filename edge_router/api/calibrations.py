@@ -49,6 +49,7 @@ class CalibratedTiers:
     problem: StorageError | None = None
 
     def to_dict(self) -> dict[str, object]:
+        """What `calibrate --tier-shares --json` prints."""
         return {"router": self.router, **self.found.to_dict()}
 
 

@@ -59,6 +59,7 @@ class Controller(CoreController):
 
     @cached_property
     def chat(self) -> Chat:
+        """`controller.chat.completions.create(...)`, as in OpenAI's client."""
         return Chat(self)
 
     def route(
@@ -129,15 +130,21 @@ class Controller(CoreController):
 class Starts(Protocol):
     """A controller, as far as this file is concerned."""
 
-    def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer: ...
+    def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
+        """An answer under way, with its first event there. Raises what keeps it from that."""
+        ...
 
 
 class Chat:
+    """`client.chat`, as OpenAI's client has it."""
+
     def __init__(self, controller: Starts) -> None:
         self.completions = Completions(controller)
 
 
 class Completions:
+    """`client.chat.completions`, as OpenAI's client has it."""
+
     def __init__(self, controller: Starts) -> None:
         self._controller = controller
 
@@ -246,14 +253,17 @@ class ChatStream:
 
     @property
     def decision(self) -> Decision:
+        """Where it was sent, and why."""
         return self._answer.decision
 
     @property
     def model(self) -> str:
+        """The name of the model that answers."""
         return self._answer.model
 
     @property
     def timings(self) -> Timings:
+        """How long its parts took, as far as it has come."""
         return self._answer.timings
 
     @property

@@ -98,6 +98,7 @@ class ModelPlan:
 
     @property
     def shown(self) -> Plan:
+        """The plan to show: what fits best, else what was asked."""
         return self.best or self.asked
 
     def keeps(self, context: bool, chunk: bool) -> bool:

@@ -79,6 +79,7 @@ class ThreadStream(Generic[T]):
 
     @property
     def ended_well(self) -> bool:
+        """Whether nothing more will come, and no error ended it."""
         return self.ended and self._error is None
 
     async def ready(self, wait_s: float | None = None) -> bool:

@@ -106,6 +106,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
+        """Tokens of prompt and answer together."""
         return self.prompt_tokens + self.completion_tokens
 
 

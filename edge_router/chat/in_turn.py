@@ -22,6 +22,7 @@ class Nesting:
         self._quoted = self._escaped = False
 
     def read(self, text: str) -> None:
+        """Takes the next piece of the text."""
         for letter in text:
             if self._escaped:
                 self._escaped = False
@@ -61,6 +62,7 @@ class InTurn:
         self._calls: deque[_Waiting] = deque()  # the first is being given
 
     def feed(self, event: Event) -> Iterator[Event]:
+        """The events that may be given once `event` has come."""
         if isinstance(event, ToolCallStart):
             self._calls.append(_Waiting(event, [event]))
             yield from self._given()

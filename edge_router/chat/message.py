@@ -88,6 +88,7 @@ class ToolResult:
 
     @property
     def text(self) -> str:
+        """The words of its parts, joined."""
         return text_of(self.parts)
 
 
@@ -137,10 +138,12 @@ class Message:
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
+        """The calls of tools among its parts, in their order."""
         return tuple(part for part in self.parts if isinstance(part, ToolCall))
 
     @property
     def results(self) -> tuple[ToolResult, ...]:
+        """The results of tools among its parts, in their order."""
         return tuple(part for part in self.parts if isinstance(part, ToolResult))
 
     @property

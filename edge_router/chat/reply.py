@@ -47,6 +47,7 @@ class Reply:
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
+        """The calls of tools among its parts, in their order."""
         return tuple(part for part in self.parts if isinstance(part, ToolCall))
 
 
@@ -61,6 +62,7 @@ class _Open:
     extra: dict[str, object] = field(default_factory=dict)
 
     def part(self) -> Part:
+        """The part, once no more of it comes."""
         text = "".join(self.pieces)
         if self.start is not None:
             return ToolCall(self.start.id, self.start.name, text, self.start.free, self.extra)

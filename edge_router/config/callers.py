@@ -35,6 +35,7 @@ class CallerConfig:
 
     @property
     def is_budgeted(self) -> bool:
+        """Whether its money is counted."""
         return self.monthly_budget is not None or self.daily_budget is not None
 
 

@@ -35,6 +35,7 @@ def _has_host(url: str) -> bool:
 
 
 def check_values(config: Config) -> None:
+    """Raises `ConfigError` for the first value that its key does not take, or not beside the others."""
     check_keys(config)
 
     def require(key: str, holds: bool, reason: str) -> None:

@@ -46,4 +46,5 @@ def _shown_parts(text: str) -> list[str]:
 
 
 def is_variable(name: str) -> bool:
+    """Whether it can be the name of a variable of the environment, and is no key itself."""
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None and not may_be_key(name)

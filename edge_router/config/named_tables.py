@@ -25,11 +25,14 @@ class NamedTable:
 
     @property
     def hints(self) -> dict[str, Any]:
+        """The type of each setting in such a table, by its name."""
         found = hints_of(self.kind)
         return {name: hint for name, hint in found.items() if name != "name"}
 
 
 class NamedKey(typing.NamedTuple):
+    """A key in such a table: the table, the user's name for it, the setting."""
+
     table: str
     one: str
     field: str

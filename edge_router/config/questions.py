@@ -24,6 +24,7 @@ class QuestionsConfig:
 
     @property
     def is_priced(self) -> bool:
+        """Whether the endpoint has prices of its own."""
         return self.base_url is not None and (self.price_in is not None or self.price_out is not None)
 
 
@@ -31,6 +32,7 @@ NO_ENDPOINT = QuestionsConfig()
 
 
 def check_questions(found: QuestionsConfig, require: Callable[[str, bool, str], None]) -> None:
+    """Hands `require` each key with whether its value holds, and the reason where it does not."""
     url = found.base_url
     require("questions.local", url is not None or not found.local, "is about questions.base_url")
     require("questions.protocol", found.protocol in PROTOCOLS, f"must be one of {', '.join(PROTOCOLS)}")

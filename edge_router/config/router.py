@@ -10,6 +10,8 @@ from edge_router.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
+    """Which router scores, and from which score on the strong model is asked."""
+
     name: str = "mf"
     threshold: float | None = None  # None: what the router's model card says
     strong_share: float | None = None  # of the calls, held for the strong model; moves the threshold
@@ -30,6 +32,7 @@ class JudgeConfig:
 
     @property
     def endpoint(self) -> QuestionsConfig:
+        """It as an endpoint of typed questions."""
         return QuestionsConfig(self.base_url, self.protocol, self.model, self.api_key_env)
 
 
@@ -39,6 +42,7 @@ LEARNED, WEAK = RouterConfig(), JudgeConfig()
 def check_router_settings(
     router: RouterConfig, judge: JudgeConfig, require: Callable[[str, bool, str], None]
 ) -> None:
+    """Hands `require` each key with whether its value holds, and the reason where it does not."""
     threshold, share, url = router.threshold, router.strong_share, judge.base_url
     require("router.threshold", threshold is None or 0 <= threshold <= 1, "must be between 0 and 1")
     require("router.strong_share", share is None or 0 <= share <= 1, "must be between 0 and 1")

@@ -7,6 +7,8 @@ from edge_router.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WeakConfig:
+    """The model that answers here: which, where it runs, and how much of the machine it takes."""
+
     model: str = "SmolLM2-135M-Instruct"  # a model card, a folder or a file
     engine: str = "auto"
     device: str = "auto"
@@ -115,11 +117,15 @@ class GuardConfig:
 
 @dataclass(frozen=True, slots=True)
 class RulesConfig:
+    """Where the user's rules are."""
+
     file: str | None = None  # None: rules.toml beside the user's own configuration file, where there is one
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
+    """Where the server listens, and to whom."""
+
     host: str = "127.0.0.1"
     port: int = 6060
     ollama_port: int | None = None  # listened on, too: 11434 is where Ollama's clients look
@@ -133,6 +139,8 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class LedgerConfig:
+    """What is kept of each answer, on this machine alone."""
+
     enabled: bool = True
     store_prompts: bool = False
     # What the weak model answered only for want of the strong one, where prompts are stored: kept whole, for

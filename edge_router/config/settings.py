@@ -99,6 +99,7 @@ class Config:
         return config
 
     def origin(self, key: str) -> str:
+        """Where a value came from: a file, a variable, "argument" or "default"."""
         return self.origins.get(key, "default")
 
     @property
@@ -137,6 +138,7 @@ class Config:
         return typing.cast("tuple[EndpointConfig | CallerConfig, ...]", getattr(self, table))
 
     def get(self, key: str) -> object:
+        """The value of a key, "weak.threads"."""
         if (of := of_named(key)) is not None:
             held = next((each for each in self.named(of.table) if each.name == of.one), None)
             return getattr(held or NAMED_TABLES[of.table].kind(of.one), of.field)

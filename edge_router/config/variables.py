@@ -29,6 +29,7 @@ def named(variable: str) -> str | None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The variable among `known` that `name` is most likely meant for; None where none is near."""
     import difflib
 
     names = {variable.removeprefix(PREFIX): variable for variable in known}

@@ -182,7 +182,9 @@ class Resident(Protocol):
         ...
 
     @property
-    def loaded(self) -> bool: ...
+    def loaded(self) -> bool:
+        """Whether it is in memory now."""
+        ...
 
 
 @runtime_checkable
@@ -221,7 +223,9 @@ class Restartable(Protocol):
     """An engine in a process of its own, which is started again when it has ended."""
 
     @property
-    def restarts(self) -> Restarts: ...
+    def restarts(self) -> Restarts:
+        """How often it was started again, and what it ended of last."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +246,9 @@ class Gathering(Protocol):
     """An engine that has several endpoints to ask."""
 
     @property
-    def endpoints(self) -> tuple[EndpointState, ...]: ...
+    def endpoints(self) -> tuple[EndpointState, ...]:
+        """The state of each, in the order in which they are set."""
+        ...
 
 
 @runtime_checkable

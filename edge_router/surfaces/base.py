@@ -103,7 +103,9 @@ class Surface(Protocol):
     """One protocol. Pure and safe to use from any thread. One that takes chats is `Chatting`, too."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called wherever it is told of, such as "openai-chat"."""
+        ...
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -137,7 +139,9 @@ class Surface(Protocol):
 class Chatting(Surface, Protocol):
     """A protocol whose requests are chats."""
 
-    def encoder(self, call: Call, head: Head) -> Encoder: ...
+    def encoder(self, call: Call, head: Head) -> Encoder:
+        """What writes one streamed answer to `call`, which begins as `head` says."""
+        ...
 
     def whole(self, call: Call, head: Head, reply: Reply) -> Body:
         """The body of an answer that is not streamed."""
@@ -148,7 +152,9 @@ class Chatting(Surface, Protocol):
 class Restating(Protocol):
     """A protocol with statuses of its own."""
 
-    def status(self, failure: Failure) -> int: ...
+    def status(self, failure: Failure) -> int:
+        """The HTTP status of an error, in the place of its usual one."""
+        ...
 
 
 @runtime_checkable
@@ -165,7 +171,9 @@ class TakesFiles(Protocol):
 class SurfaceHost(Protocol):
     """What the questions beside chats are answered from. May block: it is used in a thread."""
 
-    def models(self) -> tuple[ModelInfo, ...]: ...
+    def models(self) -> tuple[ModelInfo, ...]:
+        """The models that chats may ask for, as they are listed."""
+        ...
 
     def model(self, name: str) -> ModelInfo:
         """Of any name that may be asked for, also one that is not listed. Raises `UnknownName` and others."""

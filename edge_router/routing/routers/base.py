@@ -25,6 +25,8 @@ from edge_router.errors import InvalidRouter
 
 
 class Router(Protocol):
+    """A score for each conversation: the estimated win rate of the strong model, 0 to 1."""
+
     @property
     def name(self) -> str:
         """As it stands in `router-<name>-<threshold>`."""
@@ -63,7 +65,9 @@ class Judge(Protocol):
         not leave this machine if it `stays`. Raises the `EngineError` that fits."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Lets go of connections and models; nothing is asked afterwards."""
+        ...
 
 
 @runtime_checkable
@@ -74,9 +78,13 @@ class AsksEndpoint(Protocol):
         """Called before the first score. The router closes it."""
         ...
 
-    def score_request(self, request: ChatRequest, *, stays: bool) -> float: ...
+    def score_request(self, request: ChatRequest, *, stays: bool) -> float:
+        """The score of a request, 0..1, which may be asked for elsewhere unless it `stays`."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Closes the judge. Nothing is scored afterwards."""
+        ...
 
 
 def checked_score(router: Router, request: ChatRequest, *, stays: bool = False) -> float:
