@@ -6,6 +6,7 @@ import typer
 
 from edge_router.cli.verbs.bench_decision import decision
 from edge_router.cli.verbs.bench_memory import memory
+from edge_router.cli.verbs.bench_prefix import prefix
 from edge_router.cli.verbs.bench_quality import quality
 from edge_router.cli.verbs.bench_router import router
 from edge_router.cli.verbs.bench_server import server
@@ -20,5 +21,5 @@ def bench() -> None:
     """Measure what runs on this machine."""
 
 
-for verb in (weak, speculation, quality, router, decision, server, memory):
+for verb in (weak, speculation, prefix, quality, router, decision, server, memory):
     app.command()(verb)

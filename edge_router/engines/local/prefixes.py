@@ -82,7 +82,7 @@ class StoredPrefixes:
         """A sequence that holds as much of the prompt as is in memory, or on the disk where that is more."""
         prefix, pages = job.prefix, None if job.prefix is None else self._pages
         if prefix is not None and pages is None:
-            reason = "cannot keep on this device what it has read of a prompt, and reads it with each start"
+            reason = "cannot keep what this model reads of a prompt here, and reads it with each start"
             prefix.store.tell("device", f"the engine {self._engine} {reason}")
         elif prefix is not None and pages is not None:
             if self._pool.find(prefix.tokens) is None and (held := self._restored(prefix, pages)) is not None:

@@ -128,6 +128,8 @@ class Worker:
             except queue.Empty:
                 return False
             if job is None:
+                if idle:  # a program that ends with its answer
+                    self._prefixes.write()
                 return None
             if isinstance(job, Unload):
                 self._unload = True

@@ -253,7 +253,8 @@ class TvmRunner:
 
     @property
     def saving(self) -> PagedCache | None:
-        return self._cache if isinstance(self._cache, PagedCache) else None
+        cache = self._cache
+        return cache if isinstance(cache, PagedCache) and cache.states is None else None
 
     @property
     def overlaps(self) -> bool:

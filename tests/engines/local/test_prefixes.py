@@ -144,6 +144,21 @@ def test_what_is_kept_ends_before_the_first_turn_in_every_template(tokenizer: Te
     assert telling > 3
 
 
+def test_a_program_that_ends_with_its_answer_has_kept_it(start: Make, tmp_path: Path) -> None:
+    engine, runner = start()
+    decode = runner.decode
+
+    def ending(*given: Any) -> Any:
+        if runner.count("decode") == 6:  # the last one of eight tokens
+            engine._scheduler._inbox.put(None)
+        return decode(*given)
+
+    runner.decode = ending
+    run(engine, asked("Who?"))
+    engine.close()
+    assert len(kept(tmp_path)) == 1
+
+
 def test_another_caller_and_another_text_have_their_own(start: Make, tmp_path: Path) -> None:
     for request in (asked("a"), asked("a", caller="ann"), asked("a", system=SYSTEM + "Be kind.")):
         for known in (False, True):
