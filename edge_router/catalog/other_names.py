@@ -10,11 +10,15 @@ _FOUR_BITS = re.compile(r"[-:]q4[a-z0-9_]*$")  # what a card is by itself; anoth
 
 
 def card_called(name: str, cards: Iterable[str]) -> str | None:
-    """The one of `cards` (names) that `name` means in another program; None where none is, or several are."""
-    wanted = _plain(_FOUR_BITS.sub("", name.casefold()))
-    found = [card for card in cards if wanted and _plain(card.casefold()) == wanted]
+    """The one of `cards` (names) that `name` means in another program; None where none is, or several are.
+
+    Only a name with a tag leaves out that its model was taught to chat: the bare one is another model's.
+    """
+    tagged = ":" in name
+    wanted = _plain(_FOUR_BITS.sub("", name.casefold()), tagged)
+    found = [card for card in cards if wanted and _plain(card.casefold(), tagged) == wanted]
     return found[0] if len(found) == 1 else None
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", _NOISE.sub(" ", name))
+def _plain(name: str, tagged: bool) -> str:
+    return re.sub(r"[^a-z0-9]", "", _NOISE.sub(" ", name) if tagged else name)

@@ -131,6 +131,8 @@ def test_a_path_that_is_set_stays_a_path(cli, models):
         ("phi4-mini:latest", "Phi-4-mini-instruct"),
         ("qwen3:4b-q8_0", None),  # another file than the card's
         ("qwen3", None),
+        ("phi4", "phi-4"),
+        ("SmolLM2-135M", None),  # the model that was not taught to chat
         ("llama3.2:7b", None),
         (":", None),
         ("", None),
