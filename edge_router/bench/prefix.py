@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from edge_router.bench.weak_results import Measured
+from edge_router.bench.weak_results import MedianRange
 from edge_router.config.settings import Config
 from edge_router.errors import GenerationFailed
 from edge_router.parsing import strict_json
@@ -49,11 +49,11 @@ class PrefixBench:
     tokens: int
     known: int
     bytes: int
-    times: Mapping[str, tuple[Measured, Measured]]
+    times: Mapping[str, tuple[MedianRange, MedianRange]]
     same: bool
 
     def to_dict(self) -> dict[str, object]:
-        def told(pair: tuple[Measured, Measured]) -> dict[str, object]:
+        def told(pair: tuple[MedianRange, MedianRange]) -> dict[str, object]:
             kept, read = ([round(x, 1) for x in (each.median, each.low, each.high)] for each in pair)
             return {"kept_ms": kept, "read_ms": read, "ratio": round(ratio(pair), 4)}
 
@@ -67,7 +67,7 @@ class PrefixBench:
         }
 
 
-def ratio(pair: tuple[Measured, Measured]) -> float:
+def ratio(pair: tuple[MedianRange, MedianRange]) -> float:
     """Of the medians."""
     return pair[0].median / pair[1].median
 
@@ -111,8 +111,8 @@ def found(model: str, size: int, kept: Sequence[Started], read: Sequence[Started
 
 def _pair(
     kept: Sequence[Started], read: Sequence[Started], seconds: Callable[[Started], float]
-) -> tuple[Measured, Measured]:
-    one, other = (Measured.of([1000 * seconds(each) for each in side]) for side in (kept, read))
+) -> tuple[MedianRange, MedianRange]:
+    one, other = (MedianRange.of([1000 * seconds(each) for each in side]) for side in (kept, read))
     return one, other
 
 
