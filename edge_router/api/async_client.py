@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar, Unpack, overload
 
 from edge_router.api.client import Controller, ControllerArguments, own_words, wholly
 from edge_router.api.idle_threads import IdleThreads
+from edge_router.api.inquiring import Inquiring
 from edge_router.api.thread_stream import StreamOptions, ThreadStream
 from edge_router.chat.events import Event, Finished
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
 from edge_router.control.answer import Answer
 from edge_router.control.steps import Pause, before_next
 from edge_router.engines.base import Arriving
-from edge_router.errors import Cancelled
 from edge_router.questions.asking import inquiry_request
 from edge_router.questions.inquiry import Truncation
 from edge_router.questions.question import Question
@@ -158,42 +158,6 @@ class AsyncAnswer(Generic[T]):
     async def aclose(self) -> None:
         """Ends it, read to its end or not."""
         self.cancel()
-
-
-class Inquiring:
-    """Typed questions under way; nobody has to wait for them in a thread of his own."""
-
-    def __init__(
-        self,
-        answering: Callable[[ChatRequest, Cancel], Generator[Pause, None, Answers]],
-        request: ChatRequest,
-        threads: IdleThreads,
-    ) -> None:
-        cancel = self.cancel_event = threading.Event()
-
-        def work() -> Iterator[Answers | Pause | None]:
-            yield (yield from answering(request, cancel))
-
-        self._stream = ThreadStream(work, cancel=cancel, threads=threads)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_stream"):
-            self._stream.drop()
-
-    async def ready(self, wait_s: float | None = None) -> bool:
-        """Whether `answers` has no need to wait, after waiting up to `wait_s`."""
-        return await self._stream.ready(wait_s)
-
-    async def answers(self) -> Answers:
-        """Once. Raises what kept all models from answering."""
-        found = await self._stream.take()
-        if not found:
-            raise Cancelled
-        return found[0]
-
-    def cancel(self) -> None:
-        """End it, from any thread."""
-        self._stream.close()
 
 
 def _events(answer: Answer) -> Iterator[Event]:
