@@ -35,6 +35,10 @@ def report(error: Exception, options: Options) -> int:
         return FAILED
     if isinstance(error, Cancelled):
         return output.INTERRUPTED
+    typer = sys.modules.get("typer")
+    if typer is not None and isinstance(error, typer.BadParameter):  # of what typer has not read: `quick`
+        output.say(f"error: {error.message}", style="red")
+        return USAGE
     if options.debug:
         sys.stderr.write("".join(traceback.format_exception(error)))
     output.say(f"error: {worded(error, options)}", style="red")

@@ -26,6 +26,8 @@ class ChatQuestion:
     yes: bool = False
     thinking: bool | None = None
     json: bool = False
+    keep: bool = False
+    resume: str | None = None
 
 
 def ask(ctx: Context, asked: ChatQuestion) -> None:
@@ -44,12 +46,12 @@ def ask(ctx: Context, asked: ChatQuestion) -> None:
     reasoning = ReasoningOptions(enabled=asked.thinking or None, shown=asked.thinking is not False)
     with Speaker(session, config, yes=asked.yes, fields=fields_of(asked), reasoning=reasoning) as speaker:
         speaker.use(asked.model)
-        if text is not None:
+        if text is not None and not (asked.keep or asked.resume):
             speaker.once(text, asked.system)
         else:
-            from edge_router.cli.verbs.conversation import ChatLoop
+            from edge_router.cli.verbs.conversation import converse
 
-            ChatLoop(speaker, system=asked.system).run()
+            converse(speaker, session, asked, text)
 
 
 def fields_of(asked: ChatQuestion) -> dict[str, object]:

@@ -33,7 +33,8 @@ LONGEST = 64_000_000  # bytes of a line
 _NAP_S, _PATIENCE_S = 0.1, 2.0
 _SERVERS = ("EDGE_ROUTER_SERVER_", "EDGE_ROUTER_API_KEY")  # by which no answer goes
 _REFUSED = ("0", "false", "no", "off")
-_ELSEWHERE = ("config", "settings", "debug", "offline", "device", "threads")  # another server, or none
+# Another server, or none.
+_ELSEWHERE = ("config", "settings", "debug", "offline", "device", "threads", "keep", "resume")
 
 
 class Gone(Exception):

@@ -107,15 +107,16 @@ class Speaker:
         with contextlib.suppress(EdgeRouterError):
             begin(self._session, self._config, self._controller, self.model)
 
-    def once(self, text: str, system: str | None) -> None:
-        """One question, one answer; Ctrl-C ends the program."""
-        messages = [*system_message(system), {"role": "user", "content": text}]
+    def once(self, text: str, system: str | None, before: Sequence[Message] = ()) -> str:
+        """One question, behind the messages `before` it; one answer. Ctrl-C ends the program."""
+        messages = [*system_message(system), *before, {"role": "user", "content": text}]
         try:
             answered = self.ask(messages)
         except Interrupted:
             raise SystemExit(output.INTERRUPTED) from None
         if self._session.json:
             self._out.write_json(_report(answered, self._answer))
+        return answered
 
     def ask(self, messages: Sequence[Message]) -> str:
         """The answer's text, which has been shown by then. Raises `EdgeRouterError`, `Interrupted`."""

@@ -21,6 +21,7 @@ class Paths:
     routers: Path  # trained or adapted by the user, a folder each
     share: Path  # what holding a strong share has learnt; JSON
     calibration: Path  # the scores that thresholds were calibrated on; JSON
+    conversations: Path  # that the user lets be kept, a file each; JSON
     confidence: Path  # what was found of a model's sureness, a file each
     spending: Path  # what the strong model has cost, answer by answer; SQLite
     callers: Path  # what is kept of each caller, a folder each
@@ -47,6 +48,7 @@ class Paths:
             routers=data / "routers",
             share=data / "share.json",
             calibration=data / "calibration.json",
+            conversations=data / "conversations",
             confidence=data / "confidence",
             spending=data / "spending.sqlite3",
             callers=data / "callers",
@@ -67,6 +69,7 @@ class Paths:
             routers=home / "routers",
             share=home / "share.json",
             calibration=home / "calibration.json",
+            conversations=home / "conversations",
             confidence=home / "confidence",
             spending=home / "spending.sqlite3",
             callers=home / "callers",

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 import typer
+from person import Person
 
 from edge_router.api.client import Controller
-from edge_router.cli import building, session
+from edge_router.cli import building, reader, session
 from edge_router.cli.command_line import parser
 from edge_router.cli.main import run
 from edge_router.cli.options import Options
@@ -244,3 +245,21 @@ class Terminal:
             return False
         self.shown += data.decode("utf-8", "replace").replace("\r\n", "\n")
         return bool(data)
+
+
+@pytest.fixture
+def talk(cli: Cli, models: Models, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """`talk("hello", "/why", "--model", ...)`: what a person types, one line each, after the arguments."""
+
+    class Keyboard:
+        def isatty(self) -> bool:
+            return True
+
+        closed = False
+
+    def call(*typed: object, arguments: Sequence[str] = ()) -> Done:
+        monkeypatch.setattr("builtins.input", Person(typed))
+        monkeypatch.setattr(reader, "more_is_waiting", lambda: False)
+        return cli("chat", *arguments, stdin=Keyboard())
+
+    return call

@@ -7,40 +7,13 @@ import json
 import sys
 
 import pytest
+from person import Person
 
 from edge_router.chat.events import Finished, Usage
 from edge_router.cli import reader
 from edge_router.cli.reader import LineReader
 from edge_router.cli.verbs.conversation import COMMANDS
 from edge_router.errors import GenerationFailed
-
-
-class Person(list):
-    """Types these lines; an exception is a key. At the end comes Ctrl-D."""
-
-    def __call__(self, prompt: str = "") -> str:
-        line = self.pop(0) if self else EOFError()
-        if isinstance(line, BaseException):
-            raise line
-        return line
-
-
-@pytest.fixture
-def talk(cli, models, monkeypatch):
-    """`talk("hello", "/why", "--model", ...)`: what a person types, one line each, after the arguments."""
-
-    class Keyboard:
-        def isatty(self) -> bool:
-            return True
-
-        closed = False
-
-    def call(*typed, arguments=()):
-        monkeypatch.setattr("builtins.input", Person(typed))
-        monkeypatch.setattr(reader, "more_is_waiting", lambda: False)
-        return cli("chat", *arguments, stdin=Keyboard())
-
-    return call
 
 
 def test_the_history_goes_along(talk, models):

@@ -23,6 +23,7 @@ READ: list[tuple[str, ChatQuestion, Options]] = [
     ("chat|--system|Be brief.|a|--no-thinking|-y", ChatQuestion(("a",), system="Be brief.", thinking=False, yes=True), Options()),
     ("chat|--private|--offline|--thinking|a", ChatQuestion(("a",), private=True, offline=True, thinking=True), Options()),
     ("chat|--device=cpu|--threads|2|--top-p|.5|a", ChatQuestion(("a",), device="cpu", threads=2, top_p=0.5), Options()),
+    ("chat|--resume|last|--keep|a", ChatQuestion(("a",), keep=True, resume="last"), Options()),
     ("-q|--config|f.toml|chat|a", ChatQuestion(("a",)), Options(Path("f.toml"), quiet=True)),
     ("chat|a|-o|weak.threads=2|--set=x.y=a=b|--debug", ChatQuestion(("a",)), Options(None, {"weak.threads": "2", "x.y": "a=b"}, True)),
 ]  # fmt: skip

@@ -125,7 +125,7 @@ def test_what_is_piped_in_goes_along(cli: Any, models: Any) -> None:
 
 ELSEWHERE = (
     "chat|hello|--set|weak.threads=2", "chat|hello|--offline", "chat|hello|--threads|1", "chat|hello|--device|cpu",
-    "--debug|chat|hello",
+    "--debug|chat|hello", "chat|hello|--keep",
 )  # fmt: skip
 
 

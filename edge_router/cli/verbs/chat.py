@@ -48,12 +48,18 @@ def chat(
             help="Let the weak model think, or hide all thoughts. Without: weak.thinking.",
         ),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep it on this machine, to go on with later: --resume.")
+    ] = False,
+    resume: Annotated[
+        str | None, typer.Option(metavar="ID", help="Go on with one that was kept: last, or its id.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object with the decision.")] = False,
 ) -> None:
     """One answer, or a conversation.
 
     The answer goes to stdout, thoughts and everything else to stderr. What is piped in is added to the
-    prompt: cat notes.txt | edge-router chat "Summarise this."
+    prompt: cat notes.txt | edge-router chat "Summarise this." No conversation is kept without --keep.
     """
     ask(
         ctx,
@@ -72,5 +78,7 @@ def chat(
             yes=yes,
             thinking=thinking,
             json=json,
+            keep=keep,
+            resume=resume,
         ),
     )

@@ -10,7 +10,10 @@ import typer
 
 from edge_router.cli import output, reasons
 from edge_router.cli.failures import told
+from edge_router.cli.kept_conversations import KeptConversation, KeptConversations
+from edge_router.cli.question import ChatQuestion
 from edge_router.cli.reader import LineReader
+from edge_router.cli.session import Session
 from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
 from edge_router.errors import ContextOverflow, EdgeRouterError
 from edge_router.system.disk import write_text
@@ -21,17 +24,53 @@ class Leave(Exception):
     """The person is done."""
 
 
+def converse(speaker: Speaker, session: Session, asked: ChatQuestion, text: str | None) -> None:
+    """A conversation, kept where that is asked for, or gone on with; of one turn, where there is a `text`."""
+    store, kept = KeptConversations(session.paths.conversations), None
+    if asked.resume is not None:
+        kept = store.named(asked.resume)
+        if kept is None:
+            raise typer.BadParameter(
+                f"no kept conversation is named {asked.resume!r}; see which there are: "
+                f"{session.command('history', '--conversations')}"
+            )
+    elif asked.keep:
+        kept = KeptConversation()
+    system = asked.system or (None if kept is None else kept.system)
+    if text is None:
+        ChatLoop(speaker, system=system, kept=kept, store=store).run()
+    elif kept is not None:
+        answered = speaker.once(text, system, kept.messages)
+        kept.system = system
+        kept.messages += [{"role": "user", "content": text}, {"role": "assistant", "content": answered}]
+        store.save(kept)
+    if kept is not None and kept.messages and not session.options.quiet:
+        output.say(f"Kept; go on with: {session.command('chat', '--resume', kept.name)}", style="dim")
+
+
 class ChatLoop:
+    """`kept` is written to `store` after each answer; without it nothing is."""
+
     def __init__(
-        self, speaker: Speaker, *, system: str | None = None, reader: LineReader | None = None
+        self,
+        speaker: Speaker,
+        *,
+        system: str | None = None,
+        reader: LineReader | None = None,
+        kept: KeptConversation | None = None,
+        store: KeptConversations | None = None,
     ) -> None:
         self._speaker, self._system = speaker, system
         self._reader = reader or LineReader()
-        self._turns: list[Message] = []
+        self._kept, self._store = kept, store
+        self._turns: list[Message] = [] if kept is None else list(kept.messages)
 
     def run(self) -> None:
         """Until /exit, Ctrl-D, or Ctrl-C twice at an empty prompt (then the exit code is 130)."""
         output.say("Type your question; /help lists the commands, Ctrl-D leaves.", style="dim")
+        if self._kept is not None and self._turns:
+            title = f"{self._kept.title[:40]}..." if len(self._kept.title) > 40 else self._kept.title
+            output.say(f"Going on with {self._kept.name}: {title}", style="dim")
         self._speaker.begin()
         interrupted = False
         while True:
@@ -80,6 +119,12 @@ class ChatLoop:
             output.say("stopped", style="dim")
         if answered:
             self._turns += [question, {"role": "assistant", "content": answered}]
+            self._save()
+
+    def _save(self) -> None:
+        if self._kept is not None and self._store is not None:
+            self._kept.system, self._kept.messages = self._system, list(self._turns)
+            self._store.save(self._kept)
 
     # ---- commands ------------------------------------------------------------------------------------------
 
@@ -92,6 +137,8 @@ class ChatLoop:
     def new(self, _: str) -> None:
         """Begin again; the system message stays."""
         self._turns.clear()
+        if self._kept is not None:
+            self._kept = KeptConversation()
         output.say("A new conversation.", style="dim")
 
     def model(self, name: str) -> None:

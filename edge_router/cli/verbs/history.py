@@ -39,6 +39,9 @@ def history(
         str | None, typer.Option(metavar="NAME", help="Only what that caller has asked.")
     ] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days.")] = None,
+    conversations: Annotated[
+        bool, typer.Option("--conversations", help="Instead: what `chat --keep` has kept.")
+    ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Only what ended in an error.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -48,6 +51,9 @@ def history(
     `edge-router rate ID up` says that an answer was good, `edge-router ledger clear` forgets them.
     """
     session = Session(ctx, json=json)
+    if conversations:
+        _conversations(session)
+        return
     from edge_router.ledger import Ledger
 
     since = 0.0 if days is None else time.time() - days * DAY_S
@@ -72,6 +78,22 @@ def history(
         output.say(f"The ledger holds no such answer; {session.to_fill_the_ledger()}")
     else:
         _list(records)
+
+
+def _conversations(session: Session) -> None:
+    from edge_router.cli.kept_conversations import KeptConversations
+
+    every = KeptConversations(session.paths.conversations).all()
+    if session.json:
+        output.write_json(
+            [{"id": k.name, "time": k.changed, "system": k.system, "messages": k.messages} for k in every]
+        )
+    elif not every:
+        output.say(f"No conversation is kept; keep one with: {session.command('chat', '--keep')}")
+    else:
+        rows = [(k.name, output.ago(k.changed), str(len(k.messages)), k.title[:SHOWN]) for k in every]
+        output.table(("id", "when", "messages", "began"), rows, right=("messages",))
+        output.say(f"Go on with one: {session.command('chat', '--resume', every[0].name)}", style="dim")
 
 
 def _list(records: list[Record]) -> None:

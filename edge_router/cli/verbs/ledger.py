@@ -9,6 +9,7 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
+from edge_router.cli.kept_conversations import KeptConversations
 from edge_router.cli.session import Session
 from edge_router.errors import InvalidData
 
@@ -35,7 +36,9 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
-    """Forget answers, their prompts and their ratings; the bytes are overwritten. Says what, and asks first.
+    """Forget answers, their prompts and ratings (the bytes are overwritten), and kept conversations.
+
+    Says what, and asks first.
 
     What was paid stays known, so that a budget still holds, and so do calibrated thresholds and routers.
     """
@@ -44,28 +47,31 @@ def clear(
 
     book, file = Ledger(session.paths.ledger), session.paths.ledger
     before = None if older is None else time.time() - older * DAY_S
+    store = KeptConversations(session.paths.conversations)
+    talks = [each for each in store.all() if before is None or each.changed < before]
+    kept = f"{len(talks)} kept conversation{'' if len(talks) == 1 else 's'}" if talks else None
+    removed = 0
     try:
         try:
-            what = _what(book, before)
+            answers = _what(book, before)
         except InvalidData as error:
             if before is not None:
                 raise
             output.say(f"{file} {error.reason}", style="yellow")
-            what = "the damaged file"
-        if what is None:
-            removed = None
-        elif confirmed(f"Remove {what} from {file}?", yes=yes):
-            removed = book.clear(before=before)
-        else:
+            answers = "the damaged file"
+        what = " and ".join(filter(None, (answers, kept)))
+        if what and not confirmed(f"Remove {what} from {file.parent}?", yes=yes):
             return
+        if answers is not None:
+            removed = book.clear(before=before)
+        for each in talks:
+            store.remove(each)
     finally:
         book.close()
     if json:
-        output.write_json({"removed": removed or 0, "file": str(file)})
-    elif removed is None:
-        output.say("The ledger holds no such answer.")
+        output.write_json({"removed": removed, "conversations": len(talks), "file": str(file)})
     else:
-        output.say(f"Removed {what}.")
+        output.say(f"Removed {what}." if what else "The ledger holds no such answer.")
 
 
 def _what(book: Ledger, before: float | None) -> str | None:

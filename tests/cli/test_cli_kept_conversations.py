@@ -1,0 +1,80 @@
+"""Conversations are kept where that is asked for only, and gone on with as they were."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+
+import pytest
+
+from edge_router.cli.kept_conversations import KeptConversation, KeptConversations
+
+
+@pytest.fixture
+def store(paths):
+    return KeptConversations(paths.conversations)
+
+
+def heard(models):
+    return [[message.text for message in call.messages] for call in models.weak.calls]
+
+
+def test_nothing_is_kept_unasked(cli, models, talk, paths):
+    assert cli("chat", "hello").code == 0 and talk("hello", "and?").code == 0
+    assert not paths.conversations.exists()
+    assert "edge-router chat --keep" in cli("history", "--conversations").err
+
+
+def test_one_is_gone_on_with_in_another_process(cli, models, talk, store):
+    done = talk("My name is Ada.", arguments=("--keep", "--system", "Be brief."))
+    (kept,) = store.all()
+    assert f"edge-router chat --resume {kept.name}" in done.err
+    again = talk("What is it?", arguments=("--resume", "last"))
+    assert f"Going on with {kept.name}: My name is Ada." in again.err
+    assert cli("chat", "--resume", kept.name[:4], "Once more?").out == "You said: Once more?\n"
+    said = ["My name is Ada.", "You said: My name is Ada.", "What is it?", "You said: What is it?"]
+    assert heard(models)[1:] == [["Be brief.", *said[:3]], ["Be brief.", *said, "Once more?"]]
+    (kept,) = store.all()
+    assert len(kept.messages) == 6 and kept.system == "Be brief."
+
+
+def test_one_question_may_begin_one(cli, models, store):
+    cli("chat", "--keep", "Who are you?")
+    report = json.loads(cli("chat", "--resume", "last", "And I?", "--json").out)
+    assert report["text"] == "You said: And I?"
+    assert heard(models)[1] == ["Who are you?", "You said: Who are you?", "And I?"]
+    assert len(store.all()[0].messages) == 4
+
+
+def test_a_new_one_is_another(models, talk, store):
+    talk("one", "/new", "two", arguments=("--keep",))
+    assert {kept.title for kept in store.all()} == {"one", "two"}
+
+
+def test_which_there_are_is_listed_and_forgotten(cli, models, store):
+    for name, title in (("aaaa11", "first\nline"), ("aaaa22", "second")):
+        store.save(KeptConversation(name, None, [{"role": "user", "content": title}]))
+    lines = cli("history", "--conversations").out.splitlines()
+    assert lines[1].split() == ["aaaa22", "now", "1", "second"]
+    assert lines[2].split() == ["aaaa11", "now", "1", "first", "line"]
+    assert {each["id"] for each in json.loads(cli("history", "--conversations", "--json").out)} == {
+        "aaaa11",
+        "aaaa22",
+    }
+    for name in ("aaaa", "b", "../ledger"):
+        done = cli("chat", "--resume", name, "hello")
+        assert done.code == 2 and done.err.rstrip().endswith("edge-router history --conversations"), name
+    assert cli("ledger", "clear", "-y").err == "Removed 2 kept conversations.\n"
+    assert store.all() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="who may read a file is said in another way there")
+def test_only_its_user_reads_it_and_a_spoilt_file_is_left_out(store):
+    kept = KeptConversation()
+    store.save(kept)
+    file = store.folder / f"{kept.name}.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(store.folder.stat().st_mode) == 0o700
+    for text in ("", "[]", '{"messages": 3}', '{"messages": [1], "system": null, "changed": 0}'):
+        (store.folder / "other.json").write_text(text)
+        assert [each.name for each in store.all()] == [kept.name], text
