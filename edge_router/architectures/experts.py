@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from edge_router.errors import InvalidModel
 from edge_router.records import dataclass
 
-GROUP = 32  # inputs that share a scale: an expert's width must be a multiple
+GROUP = 32  # inputs that share a scale, and outputs that a thread does together
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,9 @@ class Experts:
         count, chosen, width = (_number(stated, key, where) for key in keys)
         if chosen > count:
             raise InvalidModel(where, f"{self.chosen} is {chosen}, of {count} experts")
-        if width % GROUP:
-            raise InvalidModel(where, f"{self.width} is {width}, no multiple of the group size {GROUP}")
+        for key, columns in ((self.width, width), ("hidden_size", _number(config, "hidden_size", where))):
+            if columns % GROUP:
+                raise InvalidModel(where, f"{key} is {columns}, no multiple of {GROUP}, as experts need it")
         return ExpertSizes(count, chosen, width, bool(config.get(self.shared_out, False)))
 
 

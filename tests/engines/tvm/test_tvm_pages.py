@@ -38,6 +38,13 @@ KINDS: dict[str, dict[str, Any]] = {
         "intermediate_size": 104,
         "head_dim": 24,
     },
+    "qwen3_moe": {
+        "model_type": "qwen3_moe",
+        "num_experts": 16,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 96,
+        "norm_topk_prob": True,
+    },
     "gemma3": {
         "model_type": "gemma3_text",
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
