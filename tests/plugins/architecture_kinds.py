@@ -35,6 +35,16 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "llama",
         {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 100000.0}},
     ),
+    "llama, proportional rope": (
+        "llama",
+        {
+            "rope_parameters": {
+                "rope_type": "proportional",
+                "rope_theta": 100000.0,
+                "partial_rotary_factor": 0.5,
+            }
+        },
+    ),
     "mistral": ("mistral", {"sliding_window": 20, "rope_theta": 1000000.0}),
     "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"rope_theta": 1000000.0}),
