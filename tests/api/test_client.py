@@ -42,6 +42,18 @@ def test_a_whole_reply(client: Controller, weak: ScriptedEngine) -> None:
     assert (request.max_tokens, request.sampling.temperature, request.sampling.seed) == (2, 0.0, 3)
 
 
+def test_a_system_message_to_be_kept_is_told_to_the_weak_model_and_no_field_of_an_endpoint() -> None:
+    weak, strong = ScriptedEngine(), ScriptedEngine()
+    messages = [{"role": "system", "content": "Be brief."}, *HI]
+    with Controller(Config(), weak=weak, strong=strong) as client:
+        for model in ("weak", "strong"):
+            client.chat.completions.create(messages=messages, model=model, cache="keep")
+        with pytest.raises(InvalidRequest, match="keep"):
+            client.chat.completions.create(messages=messages, cache="forever")
+    assert weak.calls[0].keep == "cache"
+    assert "cache" not in {**weak.calls[0].extra.fields, **strong.calls[0].extra.fields}
+
+
 def test_a_string_is_a_user_turn_and_a_reply_can_be_said_again(
     client: Controller, weak: ScriptedEngine
 ) -> None:

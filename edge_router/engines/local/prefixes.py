@@ -8,19 +8,22 @@ not. What is new is written once nobody waits for an answer, from the sequence t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
 
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.local.jobs import GenerationTask
+from edge_router.engines.local.prompt import system_messages
 from edge_router.engines.local.runner import ModelRunner, SavesPages, SavingRunner
-from edge_router.engines.local.sequences import CachedSequence, SequencePool
+from edge_router.engines.local.sequences import CachedSequence, SequencePool, common_prefix
 from edge_router.records import dataclass
 from edge_router.store.prefixes import PrefixStore
 from edge_router.webgpu_program import PAGE_SIZE
 
+_KNOWN = 8  # beginnings of requests
 _REMEMBERED = 1000  # that are on the disk; others are looked for once more
 LEAST = 64  # tokens; fewer are read as fast as a file is looked for
 
@@ -43,27 +46,39 @@ class Prefix:
 
 
 class Keeper:
-    """What is kept of one engine's prompts: where `wants` says so, as many tokens as `begins` says."""
+    """What is kept of one engine's prompts: where `wants` says so of a request, the tokens of `beginning`, as
+    far as its prompt begins with them. Safe to use from many threads."""
 
     def __init__(
         self,
         store: PrefixStore,
         facts: Mapping[str, object],
         wants: Callable[[ChatRequest], bool],
-        begins: Callable[[ChatRequest, list[int]], int],
+        beginning: Callable[[ChatRequest], Sequence[int]],
     ) -> None:
-        self._store, self._facts, self._wants, self._begins = store, facts, wants, begins
+        self._store, self._facts, self._wants, self._beginning = store, facts, wants, beginning
+        self._known: deque[tuple[object, Sequence[int]]] = deque(maxlen=_KNOWN)
 
     def of(self, request: ChatRequest, tokens: list[int]) -> Prefix | None:
-        """None where nothing is to be kept. Safe to use from many threads."""
+        """None where nothing is to be kept."""
         if not self._wants(request):
             return None
-        length = min(self._begins(request, tokens), len(tokens) - 1)
+        length = min(common_prefix(self._begun(request), tokens), len(tokens) - 1)
         length -= length % PAGE_SIZE  # another page holds what is said behind it, too
         if length < LEAST:
             return None
         text = hashlib.sha256(np.asarray(tokens[:length], "<u4").tobytes()).hexdigest()
         return Prefix(tuple(tokens[:length]), text, request.caller, self._store, self._facts)
+
+    def _begun(self, request: ChatRequest) -> Sequence[int]:
+        """Its beginning, which takes some milliseconds where the last ones were others."""
+        told = (system_messages(request), request.tools, request.tool_choice, request.reasoning)
+        for known, found in tuple(self._known):
+            if known == told:
+                return found
+        found = self._beginning(request)
+        self._known.append((told, found))
+        return found
 
 
 class StoredPrefixes:

@@ -10,7 +10,6 @@ from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Need, ReasoningOptions, Tool
 from edge_router.engines.base import Prompt
 from edge_router.engines.local.answer_parts import AnswerParts
-from edge_router.engines.local.sequences import common_prefix
 from edge_router.engines.local.sorting import Sorting
 from edge_router.errors import TemplateError, UnsupportedRequest
 from edge_router.prompts.answer_format import AnswerFormat
@@ -84,18 +83,17 @@ class Prompter:
             raise TemplateError(self._model_id, "it leaves out what is said")
         return [*written.begin, *self._tokenizer.encode(before)], behind
 
-    def beginning(self, request: ChatRequest, tokens: Sequence[int]) -> int:
-        """How many of a request's `tokens` come before its first turn, whatever that says: of its system
-        messages and its tools. 0 where the template puts something else first."""
+    def beginning(self, request: ChatRequest) -> Sequence[int]:
+        """The tokens before a request's first turn, whatever that says: its system messages and its tools.
+        None where the template puts something else first."""
         system = system_messages(request)
         if not system and not callable_here(request):
-            return 0
+            return ()
         alike = replace(request, messages=(*system, Message("user", PLACE)), continue_final=False)
         try:
-            before, _ = self.around(alike, PLACE)
+            return self.around(alike, PLACE)[0]
         except TemplateError:
-            return 0
-        return common_prefix(before, tokens)
+            return ()
 
     def _written(self, request: ChatRequest) -> _Written:
         if self._template is None:

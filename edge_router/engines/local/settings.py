@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -61,17 +61,19 @@ def _keeper(
     marks = _MARKS[mode]
 
     def wants(request: ChatRequest) -> bool:
-        """Nothing private, and nothing in which the guard finds something."""
-        if request.private or request.raw_prompt is not None or request.keep not in marks:
-            return False
-        beginning = replace(request, messages=system_messages(request))
-        return not guard.inspect(beginning, guard.screening()).found
+        return not request.private and request.raw_prompt is None and request.keep in marks
+
+    def beginning(request: ChatRequest) -> Sequence[int]:
+        """Nothing in which the guard finds something."""
+        alone = replace(request, messages=system_messages(request))
+        found = guard.inspect(alone, guard.screening()).found
+        return () if found else engine.prompts.beginning(request)
 
     most = parse_size(config.weak.keep_max_size, key="weak.keep_max_size")
     assert isinstance(most, int), "checked with the configuration"
     facts = {"model": compiled.card.name, "weights": compiled.weights_key, "library": compiled.library_key}
     store = PrefixStore(paths.artifacts, most, progress)
-    return Keeper(store, facts, wants, engine.prompts.beginning)
+    return Keeper(store, facts, wants, beginning)
 
 
 def thinks(card: ModelCard, config: Config) -> bool:

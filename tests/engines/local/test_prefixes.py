@@ -19,6 +19,7 @@ from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.prefixes import LEAST, Keeper
 from edge_router.engines.local.prompt import Prompter
+from edge_router.engines.local.sequences import common_prefix
 from edge_router.prompts.answer_format import AnswerFormat
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
@@ -129,7 +130,7 @@ def test_what_is_kept_ends_before_the_first_turn_in_every_template(tokenizer: Te
 
         def beginning(request: ChatRequest, prompter: Prompter = prompter) -> str:
             tokens = list(prompter.prepare(request).tokens or ())
-            some = tokens[: prompter.beginning(request, tokens)]
+            some = tokens[: common_prefix(prompter.beginning(request), tokens)]
             return b"".join(map(tokenizer.token_bytes, some)).decode()
 
         for tools in ((), (tool,)):

@@ -25,7 +25,7 @@ def settled(
 ) -> SimpleNamespace:
     engine = SimpleNamespace(
         capabilities=Capabilities(learned_tools=can_call),
-        prompts=SimpleNamespace(beginning=lambda request, tokens: 200),
+        prompts=SimpleNamespace(beginning=lambda request: range(200)),
     )
     card = SimpleNamespace(name="small", max_context=99, thinking=card_thinks)
     compiled = SimpleNamespace(card=card, weights_key="abc", library_key="def", config={})
