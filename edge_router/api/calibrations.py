@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Unpack
 
-from edge_router.api.traffic import Prompts, scores_of
+from edge_router.api.samples import Prompts, scores_of
 from edge_router.chat.events import Usage
 from edge_router.config.arguments import SettingArguments, configured
 from edge_router.config.settings import Config
