@@ -11,8 +11,8 @@ import typer
 from edge_router.cli import output, reasons
 from edge_router.cli.failures import told
 from edge_router.cli.kept_conversations import KeptConversation, KeptConversations
+from edge_router.cli.line_reader import LineReader
 from edge_router.cli.question import ChatQuestion
-from edge_router.cli.reader import LineReader
 from edge_router.cli.session import Session
 from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
 from edge_router.errors import ContextOverflow, EdgeRouterError
