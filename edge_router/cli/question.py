@@ -49,7 +49,7 @@ def ask(ctx: Context, asked: ChatQuestion) -> None:
         if text is not None and not (asked.keep or asked.resume):
             speaker.once(text, asked.system)
         else:
-            from edge_router.cli.verbs.conversation import converse
+            from edge_router.cli.verbs.chat_loop import converse
 
             converse(speaker, session, asked, text)
 

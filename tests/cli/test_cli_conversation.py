@@ -12,7 +12,7 @@ from person import Person
 from edge_router.chat.events import Finished, Usage
 from edge_router.cli import line_reader as reader
 from edge_router.cli.line_reader import LineReader
-from edge_router.cli.verbs.conversation import COMMANDS
+from edge_router.cli.verbs.chat_loop import COMMANDS
 from edge_router.errors import GenerationFailed
 
 
