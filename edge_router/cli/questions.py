@@ -38,7 +38,7 @@ def calibrate_decisions(
     if file is None:
         raise typer.BadParameter("--max-error belongs to --decisions FILE")
     max_error = MOST_WRONG if max_error is None else max_error
-    from edge_router.labelling.questions import read_labelled
+    from edge_router.labelling.labelled_questions import read_labelled
     from edge_router.labelling.weak_calibrations import calibrate_questions
 
     labelled = read_labelled(file)

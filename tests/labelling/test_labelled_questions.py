@@ -10,7 +10,7 @@ from table import each
 
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import InvalidData
-from edge_router.labelling.questions import measure, read_labelled
+from edge_router.labelling.labelled_questions import measure, read_labelled
 from edge_router.types import SilentProgress
 
 ROWS = [
