@@ -19,7 +19,7 @@ from edge_router.labelling.pairs import read_tasks
 from edge_router.labelling.tool_cases import cases
 from edge_router.routing.confidence.asking import LONGEST, TOKENS, ConfidenceTask
 from edge_router.routing.confidence.calibrating import Calibrated, calibrate
-from edge_router.routing.confidence.questions import questions
+from edge_router.routing.confidence.known_questions import questions
 from edge_router.routing.thresholds.question_bounds import MeasuredBounds, keep
 from edge_router.store import tool_skill
 from edge_router.store.tool_skill import Skill

@@ -15,7 +15,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routing.confidence import gate_store
 from edge_router.routing.confidence.gate import Gate, LogisticRegression
-from edge_router.routing.confidence.questions import questions
+from edge_router.routing.confidence.known_questions import questions
 from edge_router.routing.routers.scripted import ScriptedRouter
 
 KEY = "c" * 32

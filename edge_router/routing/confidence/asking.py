@@ -20,7 +20,7 @@ from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 from edge_router.routing.confidence.fit import JudgedAnswer
-from edge_router.routing.confidence.questions import KnownQuestion
+from edge_router.routing.confidence.known_questions import KnownQuestion
 from edge_router.routing.labels.judging import exact
 from edge_router.system.disk import storage_errors, whole_lines
 from edge_router.types import Progress, SilentProgress

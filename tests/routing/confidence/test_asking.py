@@ -11,7 +11,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.routing.confidence.asking import ANCHORS, TOKENS, ConfidenceTask, anchors, ask
-from edge_router.routing.confidence.questions import questions
+from edge_router.routing.confidence.known_questions import questions
 
 TASKS = [ConfidenceTask.of(question) for question in questions(6)]
 KNOWN = {task.text: task.answer for task in TASKS}

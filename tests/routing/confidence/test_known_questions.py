@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from edge_router.routing.confidence.questions import GRADES, KINDS, KnownQuestion, questions
+from edge_router.routing.confidence.known_questions import GRADES, KINDS, KnownQuestion, questions
 from edge_router.routing.labels.judging import exact
 
 
