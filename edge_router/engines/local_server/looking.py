@@ -19,7 +19,7 @@ from edge_router.engines.local_server.servers import (
 )
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.place import ServerPlace, locate
-from edge_router.engines.remote.questions import EndpointReply, ask
+from edge_router.engines.remote.question_client import EndpointReply, ask
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import Redirected, http_library, open_client
 from edge_router.errors import ConfigError, LocalServerDown, ServedModelMissing

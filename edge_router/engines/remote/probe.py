@@ -10,7 +10,7 @@ from edge_router.config.sections import StrongConfig
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.failures import Translator
 from edge_router.engines.remote.keys import Key, NoKey
-from edge_router.engines.remote.questions import ask
+from edge_router.engines.remote.question_client import ask
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import http_library, open_client
 from edge_router.errors import StrongError, StrongTimeout, StrongUnreachable
