@@ -13,7 +13,7 @@ import typer
 from table import each
 
 from edge_router.api.client import Controller
-from edge_router.cli import questions
+from edge_router.cli import typed_questions as questions
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.decide import BAR, _asked
 from edge_router.cli.verbs.decide import app as decide_app
@@ -142,7 +142,7 @@ def measured_model(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     monkeypatch.setattr(engine, "close", lambda: None)  # one pool after the other uses it
 
     monkeypatch.setattr("edge_router.control.pool.load_weak", lambda *given: engine)
-    monkeypatch.setattr("edge_router.cli.questions.make_ready", lambda *arguments, **named: None)
+    monkeypatch.setattr("edge_router.cli.typed_questions.make_ready", lambda *arguments, **named: None)
     monkeypatch.setattr("edge_router.cli.building.weights_key", lambda config, paths: "key")
     return engine
 

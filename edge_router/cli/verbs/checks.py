@@ -15,7 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router.cli import output, questions
+from edge_router.cli import output
+from edge_router.cli import typed_questions as questions
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Installation
