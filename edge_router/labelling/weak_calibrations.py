@@ -13,7 +13,7 @@ from edge_router.config.settings import Config
 from edge_router.control.pool import Pool
 from edge_router.engines.base import Engine
 from edge_router.errors import CannotCalibrate, InvalidInput
-from edge_router.labelling import questions as typed
+from edge_router.labelling import labelled_questions as typed
 from edge_router.labelling import tool_calling
 from edge_router.labelling.pairs import read_tasks
 from edge_router.labelling.tool_cases import cases

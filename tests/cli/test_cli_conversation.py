@@ -10,7 +10,7 @@ import pytest
 from person import Person
 
 from edge_router.chat.events import Finished, Usage
-from edge_router.cli import line_reader as reader
+from edge_router.cli import line_reader
 from edge_router.cli.line_reader import LineReader
 from edge_router.cli.verbs.chat_loop import COMMANDS
 from edge_router.errors import GenerationFailed
@@ -173,7 +173,7 @@ def test_ctrl_c_keeps_what_was_said_so_far(talk, models, monkeypatch):
 def typed(monkeypatch, *lines, waiting=()):
     monkeypatch.setattr("builtins.input", Person(lines))
     more = list(waiting)
-    monkeypatch.setattr(reader, "more_is_waiting", lambda: more.pop(0) if more else False)
+    monkeypatch.setattr(line_reader, "more_is_waiting", lambda: more.pop(0) if more else False)
     return LineReader()
 
 
@@ -209,12 +209,12 @@ def test_more_is_waiting_looks_at_standard_input(monkeypatch, tmp_path):
     read, write = os.pipe()
     with os.fdopen(read) as stdin, os.fdopen(write, "w") as paste:
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert not reader.more_is_waiting()
+        assert not line_reader.more_is_waiting()
         paste.write("more")
         paste.flush()
-        assert reader.more_is_waiting()
+        assert line_reader.more_is_waiting()
     monkeypatch.setattr(sys, "stdin", io.StringIO("no file"))
-    assert not reader.more_is_waiting()
+    assert not line_reader.more_is_waiting()
 
 
 def test_settings_of_the_answers_to_come(talk, models):

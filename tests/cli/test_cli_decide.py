@@ -13,7 +13,7 @@ import typer
 from table import each
 
 from edge_router.api.client import Controller
-from edge_router.cli import typed_questions as questions
+from edge_router.cli import typed_questions
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.decide import BAR, _asked
 from edge_router.cli.verbs.decide import app as decide_app
@@ -217,7 +217,7 @@ def test_doctor_tells_how_sure_is_sure_enough(
 ) -> None:
     def told(**settings: object) -> str:
         given = Config().replace(**{name.replace("__", "."): value for name, value in settings.items()})
-        found = questions.check(Session(typer.Context(typer.main.get_command(decide_app))), given)
+        found = typed_questions.check(Session(typer.Context(typer.main.get_command(decide_app))), given)
         return "\n".join(f"{each.state} {each.text}" for each in found)
 
     assert "all answers stay" in told() and "there is no strong model" in told()

@@ -15,8 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router.cli import output
-from edge_router.cli import typed_questions as questions
+from edge_router.cli import output, typed_questions
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Installation
@@ -70,7 +69,7 @@ def examine(site: Installation, *, offline: bool) -> Found:
     yield from _guarded("Local servers", "servers", lambda: local_servers.running(site, config))
     yield from _guarded("Strong model", "model", lambda: remote_checks.strong(site, config))
     yield from _guarded("Strong model", "budget", lambda: budget(site, config))
-    yield from _guarded("Typed questions", "sure enough", lambda: questions.check(site, config))
+    yield from _guarded("Typed questions", "sure enough", lambda: typed_questions.check(site, config))
     yield from _guarded("Callers", "callers", lambda: caller_checks.callers(site, config))
 
 

@@ -23,7 +23,7 @@ from edge_router.compile.library import compile_library
 from edge_router.compile.link import library_name
 from edge_router.compile.random_model import draw_model
 from edge_router.compile.targets import host_target
-from edge_router.compile.weights.package import Windows
+from edge_router.compile.weights.package import PackageWindows
 from edge_router.device import host
 from edge_router.engines.tvm.engine import TvmRunner
 
@@ -52,7 +52,7 @@ def made(kind: str, layers: int, folder: Path) -> TvmRunner:
     directory = folder / kind
     directory.mkdir()
     write_tokenizer(directory, config["vocab_size"])
-    draw_model(directory, config, directory, Windows(1024, 512, 1))
+    draw_model(directory, config, directory, PackageWindows(1024, 512, 1))
     chat = json.loads((directory / "mlc-chat-config.json").read_text(encoding="utf-8"))
     library = folder / f"{kind}-{library_name()}"
     compile_library(chat, "q4f16_1", host_target(host()), library)
