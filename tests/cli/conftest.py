@@ -19,7 +19,7 @@ import typer
 from person import Person
 
 from edge_router.api.client import Controller
-from edge_router.cli import building, reader, session
+from edge_router.cli import building, line_reader, session
 from edge_router.cli.command_line import parser
 from edge_router.cli.main import run
 from edge_router.cli.options import Options
@@ -259,7 +259,7 @@ def talk(cli: Cli, models: Models, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
     def call(*typed: object, arguments: Sequence[str] = ()) -> Done:
         monkeypatch.setattr("builtins.input", Person(typed))
-        monkeypatch.setattr(reader, "more_is_waiting", lambda: False)
+        monkeypatch.setattr(line_reader, "more_is_waiting", lambda: False)
         return cli("chat", *arguments, stdin=Keyboard())
 
     return call
