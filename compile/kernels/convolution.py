@@ -17,9 +17,9 @@ from edge_router.compile.kernels.ir import (
     cast,
     kernel,
     load,
-    parallel,
     scratch,
     serial,
+    share_out,
     store,
     when,
     zero,
@@ -131,7 +131,8 @@ def short_convolution(isa: Isa, channels: int, taps: int, weight_dtype: str) -> 
         y = k.tensor("y", (count, channels), "float32")
         lanes = lanes_for(isa, channels)
         tasks, vectors = blocks_of(channels, lanes)
-        with parallel(tirx.const(tasks, "int64")) as task:
+
+        def block(task: Expr) -> None:
             places = [bind(task * (vectors * lanes) + number * lanes) for number in range(vectors)]
             convolutions = [Convolution(isa, weight, tail, rows, place, lanes) for place in places]
             with serial(count) as row:
@@ -140,4 +141,6 @@ def short_convolution(isa: Isa, channels: int, taps: int, weight_dtype: str) -> 
                         load(projected, row, place + part * channels, lanes=lanes) for part in range(3)
                     )
                     store(y, after * convolution.step(row, bind(before * x)), row, place)
+
+        share_out(count, tirx.const(tasks, "int64"), block)
     return k.function

@@ -10,7 +10,7 @@ larger ones are taken from a heap pool at every entry. So each register is a `Ce
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ from tvm.tirx.script import builder as T
 Expr = Any  # TVM carries no types
 Buffer = Any
 Shape = Sequence[Any]
+
+_FEW_ROWS = 8  # as many as are computed as if each were alone
 
 
 class Kernel:
@@ -83,6 +85,18 @@ def serial(count: Expr) -> Any:
 def parallel(count: Expr) -> Any:
     """The iterations are shared out over TVM's threads in equal runs."""
     return T.parallel(count)
+
+
+def share_out(rows: Expr, tasks: Expr, body: Callable[[Expr], None]) -> None:
+    """`body` of each task, over the threads; for few rows in turn, for to wake the others takes longer.
+
+    Only for what is little work for each row.
+    """
+    with branch(rows <= _FEW_ROWS) as (few, many):
+        with few, serial(tasks) as task:
+            body(task)
+        with many, parallel(tasks) as task:
+            body(task)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from edge_router.compile.kernels.ir import (
     load,
     parallel,
     serial,
+    share_out,
     splat,
     store,
     zero,
@@ -56,9 +57,13 @@ def scaled_sum(isa: Isa, columns: int, by: float) -> Any:
         rows = k.size()
         x, more, y = (k.tensor(name, (rows, columns), "float32") for name in ("x", "more", "y"))
         lanes = isa.narrowed(columns).lanes
-        with parallel(rows) as m, serial(columns // lanes) as i:
-            added = load(more, m, i * lanes, lanes=lanes) * const(by, "float32", lanes)
-            store(y, load(x, m, i * lanes, lanes=lanes) + added, m, i * lanes)
+
+        def token(m: Expr) -> None:
+            with serial(tirx.const(columns // lanes, "int64")) as i:
+                added = load(more, m, i * lanes, lanes=lanes) * const(by, "float32", lanes)
+                store(y, load(x, m, i * lanes, lanes=lanes) + added, m, i * lanes)
+
+        share_out(rows, rows, token)
     return k.function
 
 

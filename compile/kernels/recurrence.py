@@ -22,6 +22,7 @@ from edge_router.compile.kernels.ir import (
     parallel,
     scratch,
     serial,
+    share_out,
     splat,
     store,
     zero,
@@ -48,7 +49,8 @@ def convolve(isa: Isa, shape: Convolved) -> Any:
         y = k.tensor("y", (count, shape.channels), "float32")
         lanes = lanes_for(isa, shape.channels)
         tasks, vectors = blocks_of(shape.channels, lanes)
-        with parallel(tirx.const(tasks, "int64")) as task:
+
+        def block(task: Expr) -> None:
             places = [bind(task * (vectors * lanes) + number * lanes) for number in range(vectors)]
             convolutions = [Convolution(isa, weight, tail, rows, place, lanes) for place in places]
             with serial(count) as row:
@@ -58,6 +60,8 @@ def convolve(isa: Isa, shape: Convolved) -> Any:
                     if bias is not None:
                         found = found + to_float(isa, load(bias, place, lanes=lanes))
                     store(y, silu(bind(found)), row, place)
+
+        share_out(count, tirx.const(tasks, "int64"), block)
     return k.function
 
 
@@ -236,7 +240,8 @@ def gated_norm(isa: Isa, shape: GatedNorm) -> Any:
         weight = k.tensor("weight", (columns if shape.whole else shape.size,), shape.dtype)
         y = k.tensor("y", (count, columns), "float32")
         lanes = lanes_for(isa, shape.size)
-        with parallel(count * shape.groups) as task:
+
+        def group(task: Expr) -> None:
             row, first = bind(task // shape.groups), bind(task % shape.groups * shape.size)
 
             def value(i: Expr, row: Expr = row, first: Expr = first) -> Expr:
@@ -258,6 +263,8 @@ def gated_norm(isa: Isa, shape: GatedNorm) -> Any:
                 place = first + i * lanes if shape.whole else i * lanes
                 found = value(i) * factor * to_float(isa, load(weight, place, lanes=lanes))
                 store(y, found if shape.before else found * gate(i), row, first + i * lanes)
+
+        share_out(count, count * shape.groups, group)
     return k.function
 
 
@@ -273,7 +280,8 @@ def gated_head_norm(isa: Isa, heads: Heads, epsilon: float) -> Any:
         weights = [k.tensor(name, (size,), heads.dtype) for name in ("query_weight", "key_weight")]
         y = k.tensor("y", (count, (heads.query + 2 * heads.key_value) * size), heads.dtype)
         lanes = lanes_for(isa, size)
-        with parallel(count) as row:
+
+        def token(row: Expr) -> None:
             source, into = 0, 0
             for weight, number, stride in (
                 (weights[0], heads.query, group),
@@ -296,6 +304,8 @@ def gated_head_norm(isa: Isa, heads: Heads, epsilon: float) -> Any:
                             value = value * factor * to_float(isa, load(weight, i * lanes, lanes=lanes))
                         store(y, from_float(isa, bind(value), heads.dtype), row, to + i * lanes)
                 source, into = source + number * stride, into + number * size
+
+        share_out(count, count, token)
     return k.function
 
 
@@ -308,14 +318,17 @@ def gated_output(isa: Isa, heads: Heads) -> Any:
         qkv = k.tensor("qkv", (count, (2 * heads.query + 2 * heads.key_value) * size), "float32")
         y = k.tensor("y", (count, heads.query * size), "float32")
         lanes = lanes_for(isa, size)
-        with (
-            parallel(count) as row,
-            serial(tirx.const(heads.query, "int64")) as head,
-            serial(tirx.const(size // lanes, "int64")) as i,
-        ):
-            gate = bind(load(qkv, row, head * 2 * size + size + i * lanes, lanes=lanes))
-            value = to_float(isa, load(attended, row, head * size + i * lanes, lanes=lanes))
-            store(y, value * _sigmoid(gate), row, head * size + i * lanes)
+
+        def token(row: Expr) -> None:
+            with (
+                serial(tirx.const(heads.query, "int64")) as head,
+                serial(tirx.const(size // lanes, "int64")) as i,
+            ):
+                gate = bind(load(qkv, row, head * 2 * size + size + i * lanes, lanes=lanes))
+                value = to_float(isa, load(attended, row, head * size + i * lanes, lanes=lanes))
+                store(y, value * _sigmoid(gate), row, head * size + i * lanes)
+
+        share_out(count, count, token)
     return k.function
 
 

@@ -57,7 +57,7 @@ def plain(config: Mapping[str, object]) -> dict[str, object]:
             found[ours] = found.pop(theirs)
     found.setdefault("rope_theta", 1000000.0)
     width = found.get("intermediate_size")
-    if found.pop("block_auto_adjust_ff_dim", False) and isinstance(width, int):
+    if found.pop("block_auto_adjust_ff_dim", True) and isinstance(width, int):
         factor, multiple = found.get("block_ffn_dim_multiplier"), found.get("block_multiple_of") or 256
         width = 2 * width // 3
         width = int(factor * width) if isinstance(factor, int | float) else width
@@ -76,6 +76,7 @@ LFM2 = Architecture(
         BLOCK | HEAD_NORMS | _CONVOLUTION,
         top={"token_embd_norm": "model.norm"},
         counts={"shortconv.l_cache": "conv_L_cache"},
+        unsaid={"block_auto_adjust_ff_dim": False},  # they state the width that it really is
     ),
     head_norms="each",
     tied=True,

@@ -174,6 +174,20 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "tie_word_embeddings": True,
         },
     ),
+    "granite 4, all attending": (
+        "granitemoehybrid",
+        {
+            "layer_types": ["full_attention", "full_attention"],
+            "num_local_experts": 0,
+            "num_experts_per_tok": 0,
+            "shared_intermediate_size": 192,
+            "mamba_n_heads": 8,
+            "mamba_d_head": 32,
+            "position_embedding_type": "rope",
+            "residual_multiplier": 0.22,
+            "attention_multiplier": 0.0150,
+        },
+    ),
     "phi3": ("phi3", {"num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": 47}),
     "phi4, short longrope, in part": (
         "phi3",

@@ -116,7 +116,7 @@ class StoredPrefixes:
                 continue
             length = len(prefix.tokens)
             if not pages.has_all(held.sequence, length):
-                reason = "the model forgets what lies before its window"
+                reason = "the model no longer holds all of it"
                 prefix.store.tell("window", f"the beginning of a prompt is not kept: {reason}")
                 continue
             save = _saving(pages, held, length)

@@ -116,6 +116,20 @@ class StateTable:
         found[count - 1] = own
         return source, found
 
+    def slot(self, text: int, length: int) -> int:
+        """Where the state behind its first `length` tokens lies."""
+        return self._up_to(text, length)[-1][1]
+
+    def restore(self, text: int, length: int) -> int:
+        """The slot into which the state of a text that has none yet is read, behind `length` tokens."""
+        held = self._texts[text]
+        if held.length or length < 1:
+            raise ValueError(f"a text of {held.length} tokens is none to take {length} up")
+        own = self._take(text, needed=True)
+        assert own is not None
+        held.length, held.sure, held.marks = length, length, [(length, own)]
+        return own
+
     def _up_to(self, text: int, length: int) -> list[tuple[int, int]]:
         marks = [mark for mark in self._texts[text].marks if mark[0] <= length]
         if length and (not marks or marks[-1][0] != length):

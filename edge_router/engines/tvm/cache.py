@@ -221,17 +221,21 @@ class PagedCache:
     def saved_form(self) -> Mapping[str, object]:
         """See `runner.SavesPages`, also for the four that follow."""
         layers, _, *page = self._memory.shape
-        return {"dtype": self._memory.dtype.str, "layers": layers, "page": page}
+        form: dict[str, object] = {"dtype": self._memory.dtype.str, "layers": layers, "page": page}
+        return form if self.states is None else {**form, "states": self.states.saved_form}
 
     def saved_bytes(self, length: int) -> int:
-        return length // PAGE_SIZE * self._memory[:, 0].nbytes
+        states = 0 if self.states is None else self.states.saved_bytes
+        return length // PAGE_SIZE * self._memory[:, 0].nbytes + states
 
     def has_all(self, sequence: int, length: int) -> bool:
-        return self._pages.has_all(sequence, length)
+        return self._pages.has_all(sequence, length) and self.reach(sequence, length) == length
 
     def save(self, sequence: int, length: int, write: Callable[[memoryview], None]) -> None:
         for layer in self._memory:
             write(memoryview(layer[self._pages.pages(sequence)[: length // PAGE_SIZE]]))
+        if self.states is not None:
+            self.states.save(sequence, length, write)
 
     def restore(self, sequence: int, length: int, read: Callable[[memoryview], None]) -> None:
         if length > self._most * PAGE_SIZE:
@@ -241,6 +245,8 @@ class PagedCache:
         for layer in self._memory:
             for first, count in runs:
                 read(memoryview(layer[first : first + count]))
+        if self.states is not None:
+            self.states.restore(sequence, length, read)
 
     def new_pages(self, sequence: int, length: int, count: int) -> int:
         """Pages that are taken while it grows by `count` tokens, in chunks, and forgets others."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,26 @@ class StateMemory:
         count, self._rows = self._rows, 0
         places = (self._sources[:count], self._saves[:count])
         return [*(self._from_dlpack(array) for array in places), *self._shared]
+
+    @property
+    def saved_form(self) -> list[list[int]]:
+        """Of each array all that one text has of it."""
+        return [[len(array), *array.shape[2:]] for array in self._memory]
+
+    @property
+    def saved_bytes(self) -> int:
+        return sum(array[:, 0].nbytes for array in self._memory)
+
+    def save(self, text: int, length: int, write: Callable[[memoryview], None]) -> None:
+        self._each(self.table.slot(text, length), write)
+
+    def restore(self, text: int, length: int, read: Callable[[memoryview], None]) -> None:
+        self._each(self.table.restore(text, length), read)
+
+    def _each(self, slot: int, do: Callable[[memoryview], None]) -> None:
+        for array in self._memory:
+            for layer in array:
+                do(memoryview(layer[slot]))
 
     def clear(self) -> None:
         self.table.clear()

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.catalog.configs import plain_config
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.safetensors import SafetensorsReader
+from edge_router.compile.weights.parameters import check, parameters
 from edge_router.errors import InvalidModel, WeightsCorrupt
 
 
@@ -184,3 +186,46 @@ def test_folders_without_weights_say_what_they_hold(tmp_path: Path, tiny_llama: 
     shutil.copy(tiny_llama.gguf, tmp_path / "two.gguf")
     with pytest.raises(InvalidModel, match=r"2 models in .gguf files; name one: one.gguf, two.gguf"):
         open_weights(tmp_path)
+
+
+def test_the_language_part_of_a_model_that_also_sees(tmp_path: Path, tiny: Any) -> None:
+    """Qwen 3.5's, under its names in a checkpoint and beside what is not read."""
+    config = {
+        "model_type": "qwen3_5_text",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "rms_norm_eps": 1e-6,
+        "vocab_size": 40,
+        "full_attention_interval": 4,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25},
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    }
+    whole = {"model_type": "qwen3_5", "tie_word_embeddings": True, "text_config": config}
+    (tmp_path / "config.json").write_text(json.dumps(whole), encoding="utf-8")
+    wanted = parameters({**plain_config(whole)}, "tiny")
+    tensors = {}
+    for parameter in wanted:
+        for name, rows in zip(parameter.sources, parameter.source_rows, strict=True):
+            shape = (rows, *parameter.shape[1:])
+            shape = (rows, 1, shape[1]) if name.endswith("conv1d.weight") else shape
+            held = name.replace("model.", "model.language_model.", 1)
+            tensors[held] = np.random.default_rng(len(tensors)).normal(size=shape).astype("f4")
+    beside = {
+        "model.visual.patch_embed.weight": np.ones((2, 2), "f4"),
+        "mtp.fc.weight": np.ones((2, 2), "f4"),
+    }
+    tiny.write_safetensors(tmp_path / "model.safetensors", {**tensors, **beside})
+    reader = open_weights(tmp_path)
+    assert reader.config["tie_word_embeddings"] is True
+    assert reader.config["layer_types"] == [*["linear_attention"] * 3, "full_attention"]
+    check(reader, wanted, reader.config)
+    name = "model.layers.1.linear_attn.conv1d.weight"
+    held = tensors[name.replace("model.", "model.language_model.", 1)]
+    np.testing.assert_array_equal(reader.rows(name, 3, 7), held[3:7, 0])

@@ -236,7 +236,7 @@ def test_a_window_that_has_moved_on_leaves_nothing_to_keep(
     runner.has_all = lambda sequence, length: False
     run(engine, asked("Who?"))
     engine.close()
-    assert not kept(tmp_path) and "window" in notes.lines[0]
+    assert not kept(tmp_path) and "no longer holds all of it" in notes.lines[0]
 
 
 def test_what_is_worth_a_file(start: Make) -> None:

@@ -191,6 +191,36 @@ def test_a_reader_that_forks_does_not_change_its_parent(runner: TvmRunner, wante
     assert close(runner.decode([0], [left[0]])[0], wanted([*tokens, left[0]])[-1])
 
 
+def test_what_is_saved_comes_back_to_the_bit(runner: TvmRunner) -> None:
+    """Keys, values and states, in whatever slot they lie."""
+    tokens, length = text(12, 120), 96
+    pages = runner.saving
+    assert pages is not None
+    runner.add_sequence(0)
+    runner.prefill(0, tokens[:64])
+    runner.prefill(0, tokens[64:length])
+    wanted = runner.prefill(0, tokens[length:]).copy()
+    assert pages.has_all(0, length) and not pages.has_all(0, 16)
+    saved: list[bytes] = []
+    pages.save(0, length, lambda data: saved.append(bytes(data)))
+    assert sum(map(len, saved)) == pages.saved_bytes(length)
+    rest = memoryview(b"".join(saved))
+
+    def read(target: memoryview) -> None:
+        nonlocal rest
+        target.cast("B")[:] = rest[: target.nbytes]
+        rest = rest[target.nbytes :]
+
+    runner.reset()
+    for other in (1, 2):
+        runner.add_sequence(other)
+        runner.prefill(other, text(other, 40))
+    runner.add_sequence(3)
+    pages.restore(3, length, read)
+    assert not rest
+    assert np.array_equal(runner.prefill(3, tokens[length:]), wanted)
+
+
 def test_guesses_change_no_text(folder: Path) -> None:
     """Of an answer that goes in circles, as a model without sense does, where guesses hold."""
     said = []
