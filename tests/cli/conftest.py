@@ -263,3 +263,9 @@ def talk(cli: Cli, models: Models, monkeypatch: pytest.MonkeyPatch) -> Callable[
         return cli("chat", *arguments, stdin=Keyboard())
 
     return call
+
+
+@pytest.fixture
+def known_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks LLVM, which is a part of TVM, what this processor is."""
+    monkeypatch.setattr("edge_router.device.llvm.ask_llvm", lambda: ("generic", ("avx2", "sse2")))

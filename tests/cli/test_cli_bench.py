@@ -65,7 +65,7 @@ def test_the_table_names_the_machine_and_the_model(cli, measured):
     lines = cli("bench", "weak").out.splitlines()
     assert lines[0] == "SmolLM2-135M-Instruct (q4f16_1) on Some CPU, 2 threads"
     assert lines[2].split() == ["prefill", "of", "256,", "tokens/s", "400", "390", "410"]
-    assert lines[-1].split() == ["memory", "at", "most", "250", "MB"]
+    assert lines[-1].split() == ["memory", "at", "most", "238", "MiB"]
 
 
 def test_the_table_with_a_comparison(cli, measured):
@@ -137,7 +137,7 @@ def test_programs_that_are_not_there(cli, monkeypatch):
     assert done.code == 2 and "openvino" in done.err
 
 
-def test_another_model_is_asked_about_first(cli, measured, monkeypatch):
+def test_another_model_is_asked_about_first(cli, measured, known_processor, monkeypatch):
     monkeypatch.setattr(building, "is_ready", lambda config, paths: False)
     done = cli("bench", "weak", "--model", "Qwen3-0.6B")
     assert done.code == 1 and "edge-router compile Qwen3-0.6B" in done.err and not measured

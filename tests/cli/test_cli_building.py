@@ -20,7 +20,7 @@ OTHER = "hf:owner/other"
 
 
 @pytest.fixture
-def workshop(models, monkeypatch):
+def workshop(models, known_processor, monkeypatch):
     """Nothing is built yet; `built` says what was."""
     state = SimpleNamespace(built=[], ready=False, person=False, answer=True, asked=[])
 
@@ -172,7 +172,7 @@ def test_ready_means_that_nothing_is_missing(paths, monkeypatch):
     assert building.is_ready(config.replace(**{"weak.build": False}), paths) and len(asked) == 3
 
 
-def test_a_shared_library_is_built_whatever_engine_is_configured(cli, monkeypatch):
+def test_a_shared_library_is_built_whatever_engine_is_configured(cli, known_processor, monkeypatch):
     def ensure(card, settings, **rest):
         made.append((settings.target, settings.shared))
         return SimpleNamespace(card=card, model_dir="weights", library="model.so")

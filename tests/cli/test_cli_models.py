@@ -41,7 +41,7 @@ def test_models_show_tells_how_to_bring_weights_by_hand(cli, paths):
     assert "hf download owner/name --revision main" in fact["by_hand"]
 
 
-def test_models_show_of_files_of_your_own(cli, tmp_path):
+def test_models_show_of_files_of_your_own(cli, known_processor, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     config = {"model_type": "llama", "hidden_size": 8, "max_position_embeddings": 64}
@@ -217,7 +217,7 @@ def test_what_cannot_be_removed_is_told(cli, paths, monkeypatch):
     assert done.code == 1 and f"{folder} stays: it is in use" in done.err and "Freed 0 B." in done.err
 
 
-def test_compile_builds_with_the_given_settings(cli, monkeypatch):
+def test_compile_builds_with_the_given_settings(cli, known_processor, monkeypatch):
     seen = []
 
     def build(config, paths, progress, *, shared):

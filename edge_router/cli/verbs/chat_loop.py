@@ -16,6 +16,7 @@ from edge_router.cli.question import ChatQuestion
 from edge_router.cli.session import Session
 from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
 from edge_router.errors import ContextOverflow, EdgeRouterError
+from edge_router.parsing import strict_json
 from edge_router.system.disk import write_text
 from edge_router.system.paths import expanded
 
@@ -253,6 +254,6 @@ THINKING: Mapping[str, bool] = {"think": True, "nothink": False}
 def _number(text: str) -> object:
     """What JSON takes for a number; any other text as it is, which the request then refuses by its name."""
     try:
-        return json.loads(text)
+        return strict_json.parse(text)
     except ValueError:
         return text
