@@ -24,6 +24,7 @@ from edge_router.store.prefixes import PrefixStore
 from edge_router.webgpu_program import PAGE_SIZE
 
 _KNOWN = 8  # beginnings of requests
+_WAITING = 16  # to be written; a sequence pool holds no more of them
 _REMEMBERED = 1000  # that are on the disk; others are looked for once more
 LEAST = 64  # tokens; fewer are read as fast as a file is looked for
 
@@ -86,7 +87,7 @@ class StoredPrefixes:
 
     def __init__(self, runner: ModelRunner, pool: SequencePool, engine: str) -> None:
         self._runner, self._pool, self._engine = runner, pool, engine
-        self._new: list[Prefix] = []
+        self._new: deque[Prefix] = deque(maxlen=_WAITING)
         self._stored = set[tuple[str, str | None]]()
 
     @property
@@ -110,7 +111,7 @@ class StoredPrefixes:
     def write(self) -> None:
         """What was read and is not there yet, as far as a sequence still holds it."""
         while self._new:
-            prefix, pages = self._new.pop(0), self._pages
+            prefix, pages = self._new.popleft(), self._pages
             held = self._pool.find(prefix.tokens)
             if held is None or pages is None:
                 continue
