@@ -407,3 +407,28 @@ def test_doctor_says_what_is_kept_from_the_strong_model(cli, not_built, paths):
     found = findings(cli("doctor", "--offline", "--json"))
     assert "rule 1: then is missing" in found["Privacy", "rules"]["text"]
     assert found["Privacy", "rules"]["state"] == "bad"
+
+
+@pytest.mark.parametrize(
+    ("budget", "context", "told"),
+    [
+        ("2GiB", 2048, "it fits: "),
+        ("300MiB", 8192, "it gets a context of "),
+        ("100MiB", 4096, "it does not fit: "),
+    ],
+)
+def test_doctor_says_of_the_configured_model_what_plan_says(cli, budget, context, told):
+    asked = (
+        "-o",
+        f"weak.vram_budget={budget}",
+        "-o",
+        f"weak.context_window_size={context}",
+        "-o",
+        "weak.device=cpu",
+    )
+    found = findings(cli("doctor", "--offline", "--json", *asked))
+    assert f"context {context}" in found["Weak model", "model"]["text"]
+    assert found["Weak model", "memory"]["text"].startswith(told)
+    assert (cli("plan", MODEL, *asked, "--context-window-size", context).code == 0) == told.startswith(
+        "it fits"
+    )

@@ -32,6 +32,8 @@ from edge_router.config.settings import Config
 from edge_router.config.tiers import bound_of
 from edge_router.engines.choice import SERVED
 from edge_router.errors import ConfigError, InvalidModel, NotWritable, UnknownModel
+from edge_router.parsing.sizes import binary
+from edge_router.system.paths import Paths
 
 if TYPE_CHECKING:
     from edge_router.routing.routers.base import Router
@@ -266,6 +268,24 @@ def drift(site: Installation, config: Config) -> Found:
         yield Finding("Router", "drift", drift_words(found) or text, "note" if found.drifted else "ok")
 
 
+def memory(section: str, config: Config, paths: Paths) -> Found:
+    """Whether the configured model fits as it is configured; nothing where that can't be planned."""
+    from edge_router.cli.fetching import planned
+    from edge_router.cli.verbs.plan_table import why_cut
+
+    plan = planned(config, paths)
+    if plan is None:
+        return
+    if plan.best is None:
+        lacks = f"it does not fit: {binary(plan.shown.lacking)} are lacking; what fits is listed by"
+        yield Finding(section, "memory", f"{lacks}: edge-router plan", "note")
+    elif words := why_cut(plan):
+        yield Finding(section, "memory", f"it gets {words}", "note")
+    else:
+        there = f"{binary(plan.shown.total)} of {binary(plan.room.budget)} on {plan.room.device}"
+        yield Finding(section, "memory", f"it fits: {there}")
+
+
 def weak(site: Installation, config: Config) -> Found:
     from edge_router.catalog import find_model
     from edge_router.cli.building import BUILT_ENGINES, is_ready, weights_key
@@ -291,7 +311,10 @@ def weak(site: Installation, config: Config) -> Found:
         if broken:
             return
     card = find_model(config.weak.model)
-    yield Finding(section, "model", f"{card.name} ({card.quantization}, context {card.context_window_size})")
+    context = config.weak.context_window_size or card.context_window_size
+    form = config.weak.quantization or card.quantization
+    yield Finding(section, "model", f"{card.name} ({form}, context {context})")
+    yield from memory(section, config, site.paths)
     better = suggestion(config, site.paths, look=True)
     if better is not None:
         yield Finding(section, "demo", f"that is the demo model; {better.words(site.options.config)}", "note")
