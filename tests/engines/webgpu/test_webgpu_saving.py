@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from edge_router.chat.message import Message
+from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.engines.base import answered
+from edge_router.engines.local.prefixes import Keeper
+from edge_router.engines.webgpu.adapters import Adapter
+from edge_router.engines.webgpu.load import open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner
+from edge_router.store.prefixes import PrefixStore
+from edge_router.webgpu_program import Windows
 
 
 def tokens(count: int, seed: int = 0) -> list[int]:
@@ -44,3 +57,29 @@ def test_pages_come_back_to_the_bit_wherever_they_lie(empty: WebGpuRunner) -> No
     empty.half = not empty.half
     assert empty.saving is not None and dict(empty.saving.saved_form) != form
     empty.half = not empty.half
+
+
+def test_a_restart_says_the_same_and_reads_only_what_is_new(
+    adapter: Adapter, tiny_model: Any, tmp_path: Path
+) -> None:
+    system = "Name the berth, and promise no time. " * 6
+    said: dict[str, list[str]] = {"read": [], "new": [], "kept": []}
+    known = []
+    for way, texts in said.items():
+        engine = open_model(
+            tiny_model.directory, tiny_model.file, adapter, windows=Windows(512, 64), model_id="tiny"
+        )
+        if way != "read":
+            store = PrefixStore(tmp_path, 1 << 30)
+            engine.keeper = Keeper(store, {}, lambda request: True, engine.prompts.beginning)
+        try:
+            for sampling in (SamplingParams(temperature=0.0), SamplingParams(temperature=0.8, seed=3)):
+                messages = (Message("system", system), Message("user", "Which one?"))
+                request = ChatRequest(messages, sampling=sampling, max_tokens=20)
+                reply = collect(answered(engine, request, threading.Event()))
+                texts.append(reply.text)
+                known.append(reply.usage.cached_tokens if reply.usage is not None else 0)
+        finally:
+            engine.close()
+    assert said["read"] == said["new"] == said["kept"]
+    assert known[0] == known[2] == 0 and known[4] >= 64
