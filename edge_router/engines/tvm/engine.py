@@ -253,8 +253,7 @@ class TvmRunner:
 
     @property
     def saving(self) -> PagedCache | None:
-        cache = self._cache
-        return cache if isinstance(cache, PagedCache) and cache.states is None else None
+        return self._cache if isinstance(self._cache, PagedCache) else None
 
     @property
     def overlaps(self) -> bool:
