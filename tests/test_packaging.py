@@ -6,7 +6,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 import pytest
 from packaging.requirements import Requirement
@@ -64,6 +65,31 @@ def test_a_python_that_is_started_in_the_checkout_finds_all_of_it() -> None:
     assert done.stdout.split() == [str(file) for file in found], done.stderr
 
 
+CODE_AND_DATA = {".py", ".typed", ".toml", ".json", ".onnx", ".npz", ".txt", ".html", ".css", ".js", ".svg"}
+
+
+def strangers(names: Iterable[str]) -> list[str]:
+    """Files of a wheel that are neither code nor data of the package: tests, caches, settings, notes, keys."""
+    ours = [PurePosixPath(name) for name in names if ".dist-info/" not in name]
+    return [
+        str(path)
+        for path in ours
+        if path.suffix not in CODE_AND_DATA
+        or any(part.startswith((".", "test")) or part in ("__pycache__", "tests") for part in path.parts)
+    ]
+
+
+def test_what_does_not_belong_into_a_wheel_is_seen() -> None:
+    odd = [
+        "edge_router/tests/a.py",
+        "edge_router/__pycache__/a.pyc",
+        "edge_router/.env",
+        "edge_router/README.md",
+    ]
+    kept = ["edge_router/a.py", "edge_router/models/routers/mf/router.onnx", "x.dist-info/RECORD"]
+    assert strangers([*odd, *kept]) == odd
+
+
 @pytest.mark.slow
 def test_a_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
     """Built, unpacked and run from another folder: code, cards and routers are all inside."""
@@ -76,6 +102,8 @@ def test_a_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
         archive.extractall(place)
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"edge_router"}
     assert "edge_router/py.typed" in names
+    assert strangers(names) == []
+    assert sum(each.stat().st_size for each in tmp_path.glob("*.whl")) < 40_000_000
     code = (
         "import edge_router, edge_router.compile.pipeline;"
         "from edge_router.catalog import model_cards, router_cards;"

@@ -35,7 +35,7 @@ def chat(
     ] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus sampling, 0 to 1.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="The longest answer, in tokens.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed, the same answer.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws the same again, from the same numbers.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Never leave this machine.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Use no network at all.")] = False,
     device: Annotated[str | None, typer.Option(help="Where the weak model runs.")] = None,
