@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from edge_router.errors import InvalidModel
 from edge_router.records import dataclass
 
+MOST = 1024  # experts: a GPU's workgroup has their ratings in its own memory
 GROUP = 32  # inputs that share a scale, and outputs that a thread does together
 
 
@@ -60,6 +61,8 @@ class Experts:
         stated = {**config, **self.counted(config)}
         keys = (self.count[0], self.chosen, self.width)
         count, chosen, width = (_number(stated, key, where) for key in keys)
+        if count > MOST:
+            raise InvalidModel(where, f"{self.count[0]} is {count}; at most {MOST} are computed")
         if chosen > count:
             raise InvalidModel(where, f"{self.chosen} is {chosen}, of {count} experts")
         for key, columns in ((self.width, width), ("hidden_size", _number(config, "hidden_size", where))):

@@ -253,6 +253,7 @@ def test_of_experts_all_are_held_and_those_read_that_a_token_takes():
         ({"num_experts_per_tok": 129}, "num_experts_per_tok is 129, of 128 experts"),
         ({"num_experts": None}, "num_experts is None, not a positive whole number"),
         ({"moe_intermediate_size": 800 + 8}, "moe_intermediate_size is 808, no multiple of"),
+        ({"num_experts": 1 << 30}, "num_experts is 1073741824; at most 1024"),
         ({"hidden_size": 2040}, "hidden_size is 2040, no multiple of"),
         ({"mlp_only_layers": [3]}, r"mlp_only_layers is \[3\]: some of its layers have no experts"),
         ({"decoder_sparse_step": 2}, "decoder_sparse_step is 2: some of its layers have no experts"),
