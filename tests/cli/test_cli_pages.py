@@ -7,6 +7,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.integration  # every verb is loaded
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
