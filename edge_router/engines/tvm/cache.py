@@ -156,10 +156,12 @@ class PagedCache:
         self._ids, self._positions = (aligned((max(sizes.chunk, rows),), np.int32) for _ in range(2))
         self._ends = aligned((rows,), np.int32)
         self.states: StateMemory | None = None
+        self.ahead = self.together
         if "states" in kept:
             keys = 2 * sizes.context * layers * key_value * size
             self.states = StateMemory(ffi, kept, sizes.sequences, keys, len(self._ids))
-            self.together = min(sizes.together, self.states.spare)
+            self.ahead = min(sizes.together, self.states.spare)
+            self.together = min(sizes.together, self.states.spare // 2)  # those read may be forked once more
 
     @staticmethod
     def shape(kept: Mapping[str, Any], heads: Mapping[str, int]) -> tuple[int, int, int]:

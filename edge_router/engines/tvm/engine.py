@@ -194,9 +194,9 @@ class TvmRunner:
         self.page_size = PAGE_SIZE
         self._parameters = self._load_parameters(model_dir, metadata)
         self._cache = self._make_cache(machine, metadata)
-        paged = isinstance(self._cache, PagedCache)
-        self._ahead = min(self._cache.together, EXACT_ROWS) if paged and self._speculates else 1
-        states = self._cache.states if isinstance(self._cache, PagedCache) else None
+        paged = self._cache if isinstance(self._cache, PagedCache) else None
+        self._ahead = min(paged.ahead, EXACT_ROWS) if paged is not None and self._speculates else 1
+        states = paged.states if paged is not None else None
         self._kept = states.spare if states is not None else None
 
     @property

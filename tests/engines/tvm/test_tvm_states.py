@@ -16,6 +16,7 @@ from edge_router.chat.events import TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import answered
+from edge_router.engines.local.branches import Branch, Branches
 from edge_router.engines.local.sequences import SequencePool
 from edge_router.engines.tvm.engine import TvmRunner, open_model
 from edge_router.errors import UnsupportedTarget
@@ -189,6 +190,39 @@ def test_a_reader_that_forks_does_not_change_its_parent(runner: TvmRunner, wante
     assert close(rows, np.stack([wanted(tokens + left)[-1], wanted(tokens + right)[-1]]))
     runner.remove_sequence(1)
     assert close(runner.decode([0], [left[0]])[0], wanted([*tokens, left[0]])[-1])
+
+
+def test_replies_are_weighed_in_forks_of_forks(runner: TvmRunner, wanted: Any) -> None:
+    """As many at once as the runner says, each with a state of its own, beside all that is kept."""
+    pool, shared = SequencePool(runner, 16), text(13, 40)
+    for number in range(8):  # kept, as many as may be
+        held = pool.begin(text(20 + number, 20))
+        runner.prefill(held.sequence, more := text(20 + number, 20))
+        held.tokens += more
+        pool.finish(held)
+    root = pool.begin(shared)
+    runner.prefill(root.sequence, shared)
+    root.tokens += shared
+    replies = ((5,), (6, 7), (6, 8, 9), (10, 11))
+    asked = [Branch(tuple(text(40 + number, 3)), replies) for number in range(2 * runner.together + 1)]
+    told: dict[int, tuple[float, ...]] = {}
+
+    class Heard:
+        def weighed(self, number: int, logprobs: tuple[float, ...]) -> None:
+            told[number] = logprobs
+
+        def over(self, cached: int) -> None: ...
+
+    branches = Branches(asked, Heard())
+    while not branches.complete:
+        branches.step(runner, pool, root, CHUNK)
+    for number, branch in enumerate(asked):
+        for reply, found in zip(replies, told[number], strict=True):
+            whole = [*shared, *branch.tokens, *reply]
+            logits = wanted(whole)[len(whole) - len(reply) - 1 : -1, : runner.vocab_size].astype(np.float64)
+            shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+            right = sum(row[token] for row, token in zip(shares, reply, strict=True))
+            assert abs(found - right) < 0.2, (number, reply)
 
 
 def test_what_is_saved_comes_back_to_the_bit(runner: TvmRunner) -> None:
