@@ -66,11 +66,10 @@ class BuildSettings:
             kv_cache=weak.kv_cache,
             shared=shared,
         )
-        if weak.kv_cache != "auto" and (weak.engine == MLC or settings.target != "llvm"):
-            _refuse(
-                config, "weak.kv_cache", "only tvm on a processor keeps keys and values otherwise than auto"
-            )
         forgets = weak.engine != MLC and settings.target in ("llvm", PROGRAM)
+        if weak.kv_cache != "auto" and not forgets:
+            reason = "only tvm on a processor and webgpu keep keys and values otherwise than auto"
+            _refuse(config, "weak.kv_cache", reason)
         if settings.endless and not forgets:
             _refuse(config, "weak.overflow", "only tvm on a processor and webgpu forget")
         if weak.engine != MLC:

@@ -69,7 +69,7 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     from edge_router.compile.webgpu.parts import GpuParts
     from edge_router.compile.webgpu.shaders import topk
 
-    numbers, parts = DecoderConfig.read(config, where), GpuParts()
+    numbers, parts = DecoderConfig.read(config, where), GpuParts(eight=config.get("kv_cache") == "int8")
     numbers.check_groups(where)
     causal = definition(str(config.get("model_type")))(config, parts, where)
     model = Functions(parts, causal)

@@ -63,10 +63,13 @@ class Cache:
 
 
 class GpuParts:
-    """Makes layers, in place of `architectures.parts.Parts`. `way` is that of the function being exported."""
+    """Makes layers, in place of `architectures.parts.Parts`. `way` is that of the function being exported.
 
-    def __init__(self) -> None:
-        self.shaders = Shaders()
+    `eight`: bits of keys and values.
+    """
+
+    def __init__(self, *, eight: bool = False) -> None:
+        self.shaders, self._eight = Shaders(), eight
         self.tables: list[Rotary] = []  # of models whose layers turn differently
         self.way = Way(tile=tunables.TILE, one_each=False)
         self._heads: list[Heads] = []  # of each layer
@@ -118,7 +121,7 @@ class GpuParts:
 
     def attention(self, config: DecoderConfig, scale: float, *, windowed: bool = False) -> Attention:
         """`windowed`: no farther back than the configuration's `layer_window`, of which sinks are a part."""
-        made = Attention(self.shaders, config, scale, windowed)
+        made = Attention(self.shaders, config, scale, windowed, eight=self._eight)
         self._heads.append(made.heads)
         return made
 
@@ -254,7 +257,9 @@ class Attended(Tensor):
 class Attention(nn.Module):
     """Rotate, append to the KV cache, attend. Keys and values are parameters, in pages, written in place."""
 
-    def __init__(self, shaders: Shaders, config: DecoderConfig, scale: float, windowed: bool) -> None:
+    def __init__(
+        self, shaders: Shaders, config: DecoderConfig, scale: float, windowed: bool, *, eight: bool
+    ) -> None:
         super().__init__()
         self._shaders = shaders
         sinks = max(0, config.attention_sink_size) if windowed and config.slides else 0
@@ -268,6 +273,7 @@ class Attention(nn.Module):
             sinks=sinks,
             cap=config.score_cap or None,
             turned=0 if turned == config.head_dim else turned,
+            eight=eight,
         )
         words = self.heads.page_bytes // 4
         self.keys, self.values = (nn.Parameter((1, words), "uint32") for _ in range(2))

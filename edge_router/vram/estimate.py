@@ -80,7 +80,7 @@ def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: P
     """Everything that is held at the moment when most is held."""
     if place.backend.program:
         numbers = settings.context_window_size, settings.prefill_chunk_size, settings.max_sequences
-        own = tuple(program_products(shape, form, Windows(*numbers)))
+        own = tuple(program_products(shape, form, Windows(*numbers), settings.kv_cache))
         counted = (*own, *_surroundings(shape, form, place))
     else:
         weights = tuple(_parameters(shape, form))

@@ -17,14 +17,20 @@ _UNIFORMS = 10  # sets of numbers that the functions of a Llama's program are gi
 _OF_EXPERTS = 7  # more, where it has experts
 
 
-def program_products(shape: ModelShape, form: Quantization, windows: Windows) -> Iterator[Product]:
+def program_products(
+    shape: ModelShape, form: Quantization, windows: Windows, kv_cache: str = "auto"
+) -> Iterator[Product]:
     """Vectors are float32 on the device, whatever the files hold."""
     context, sequences = windows.context, windows.sequences
     yield from _parameters(shape, form)
     window = shape.window if shape.whole_window and shape.window is not None else context
     slides = window < context
     pages = sequences * pages_per_sequence(window if slides else 0, windows)
-    page = {"tokens_each": PAGE_SIZE, "heads": shape.kv_heads, "channels": shape.head_dim, "bytes": 2}
+    page = {"tokens_each": PAGE_SIZE, "heads": shape.kv_heads}
+    if kv_cache == "int8":
+        page["bytes_with_their_scale"] = shape.head_dim + WORD
+    else:
+        page |= {"channels": shape.head_dim, "bytes": 2}
     layers = shape.attention_layers
     yield product("kv_cache", "keys and values", pages=pages, keys_and_values=2, layers=layers, **page)
     yield product("workspace", "a page on its way", **page)

@@ -73,6 +73,18 @@ def test_what_slides_takes_less(windows: Windows, window: int, sinks: int) -> No
     assert abs(total(planned) - found.total) <= 1024
 
 
+def test_keys_and_values_in_eight_bits_take_half() -> None:
+    config = {**numbers("Llama-3.2-1B-Instruct"), "num_hidden_layers": 2}
+    shape, windows = ModelShape.of(config, "m"), Windows(1000, 256, 3)
+    whole, eight = (
+        footprint(build_program({**config, "kv_cache": kept}, "q4f16_1"), windows)
+        for kept in ("auto", "int8")
+    )
+    planned = tuple(program_products(shape, quantization("q4f16_1"), windows, "int8"))
+    assert total(planned, "kv_cache") == eight.key_values == whole.key_values * (64 + 4) // (2 * 64)
+    assert abs(total(planned) - eight.total) <= 1024
+
+
 def test_other_architectures_come_near() -> None:
     config = {**numbers("gemma-2-2b-it"), "num_hidden_layers": 2, "tie_word_embeddings": True}
     shape, windows = ModelShape.of(config, "gemma"), Windows(4096, 512)

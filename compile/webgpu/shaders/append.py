@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from edge_router.compile.webgpu.shaders.heads import CONTROL, PAIRS, Heads, norm_bindings
+from edge_router.compile.webgpu.shaders.heads import CONTROL, PAIRS, Heads, cached, norm_bindings
 from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
 
 
@@ -27,7 +27,13 @@ def append(heads: Heads) -> Shader:
             Binding("queries", "f32", write=True),
         ],
         constants=heads.constants,
-        body=CONTROL + PAIRS + _norm(heads) + _APPEND.replace("//FAR", _FAR if heads.sinks else ""),
+        body=CONTROL
+        + PAIRS
+        + cached(heads)
+        + _norm(heads)
+        + _APPEND.replace("//FAR", _FAR if heads.sinks else "").replace(
+            "//KEEP", _KEEP_EIGHT if heads.eight else _KEEP
+        ),
         threads=heads.size // 2,
         grid=f"n * {heads.query + 2 * heads.key}",
         scalars={"n": "n"},
@@ -65,6 +71,27 @@ _FAR = """
     queries[far] = turned[2u * thread];
     queries[far + 1u] = turned[2u * thread + 1u];"""
 
+_KEEP = """  if (head < HEADS + KEY_HEADS) {
+    keys[key_word(page, head - HEADS, slot) + thread * PAGE] = pack2x16float(neighbours);
+  } else {
+    values[value_word(page, head - HEADS - KEY_HEADS, slot) + thread] = pack2x16float(neighbours);
+  }"""
+
+_KEEP_EIGHT = """  var top = 1e-30;
+  for (var i = 0u; i < SIZE; i++) { top = max(top, abs(turned[i])); }
+  if (thread >= QUARTER) { return; }
+  let i = 4u * thread;
+  let four = pack4x8snorm(vec4<f32>(turned[i], turned[i + 1u], turned[i + 2u], turned[i + 3u]) / top);
+  if (head < HEADS + KEY_HEADS) {
+    let to = key_word(page, head - HEADS, slot);
+    keys[to + thread * PAGE] = four;
+    if (thread == 0u) { keys[to + QUARTER * PAGE] = bitcast<u32>(top); }
+  } else {
+    let to = value_word(page, head - HEADS - KEY_HEADS, slot);
+    values[to + thread] = four;
+    if (thread == 0u) { values[to + QUARTER] = bitcast<u32>(top); }
+  }"""
+
 _APPEND = """
 var<workgroup> turned: array<f32, SIZE>;
 
@@ -94,10 +121,6 @@ fn run(block: u32, thread: u32) {
   }
   let page = control[table(row) + place / PAGE];
   let slot = place % PAGE;
-  if (head < HEADS + KEY_HEADS) {
-    keys[key_word(page, head - HEADS, slot) + thread * PAGE] = pack2x16float(neighbours);
-  } else {
-    values[value_word(page, head - HEADS - KEY_HEADS, slot) + thread] = pack2x16float(neighbours);
-  }
+//KEEP
 }
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, Heads, score
+from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, Heads, cached, score
 from edge_router.compile.webgpu.wgsl import Binding, Shader, ceil_div, shader
 
 _LANES = 8  # threads that share a row of queries
@@ -37,7 +37,10 @@ def attend_many(heads: Heads) -> Shader:
             Binding("y", "f32", write=True),
         ],
         constants={**heads.constants, "LANES": _LANES, "ROWS": rows, "TILE": _TILE},
-        body=CONTROL + score(heads) + body.replace("SCALE", repr(heads.scale)).replace("LEAST", LEAST),
+        body=CONTROL
+        + cached(heads)
+        + score(heads)
+        + body.replace("SCALE", repr(heads.scale)).replace("LEAST", LEAST),
         threads=_LANES * rows,
         grid=f"({ceil_div('n', rows)}) * {heads.query}",
         scalars={"n": "n"},
@@ -52,7 +55,7 @@ def _rows(heads: Heads) -> int:
 
 
 def _add(index: int, heads: Heads) -> str:
-    step = f"sum{index} += weight * unpack2x16float(values[value + {index * _LANES}u]);"
+    step = f"sum{index} += scaled * value_pair(value, lane + {index * _LANES}u);"
     whole = (index + 1) * _LANES <= heads.size // 2
     return step if whole else f"if (lane + {index * _LANES}u < HALF) {{ {step} }}"
 
@@ -111,9 +114,9 @@ fn run(block: u32, thread: u32) {
         for (var word = 0u; word < HALF; word++) {
           var two = query[own * HALF + word];
 //FAR_SCORE
-          sum += dot(two, unpack2x16float(keys[key + word * PAGE]));
+          sum += dot(two, key_pair(key, word));
         }
-        score = bend(sum);
+        score = bend(sum * key_scale(key));
       }
       scores[own * TILE + i] = score;
     }
@@ -129,7 +132,8 @@ fn run(block: u32, thread: u32) {
       let score = scores[own * TILE + i];
       let weight = select(0.0, exp(score - now), score > LEAST);
       total += weight;
-      let value = value_word(control[pages + token / PAGE], group, token % PAGE) + lane;
+      let value = value_word(control[pages + token / PAGE], group, token % PAGE);
+      let scaled = weight * value_scale(value);
 //ADD
     }
     workgroupBarrier();

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, PAIRS, Heads, norm_bindings, score
+from edge_router.compile.webgpu.shaders.heads import (
+    CONTROL,
+    LEAST,
+    PAIRS,
+    Heads,
+    cached,
+    norm_bindings,
+    score,
+)
 from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
 
 _THREADS = 256  # each takes a token of the keys, and then a word of the values
@@ -34,6 +42,7 @@ def attend_one(heads: Heads, splits: int = 1) -> Shader:
         constants={**heads.constants, **own},
         body=CONTROL
         + PAIRS
+        + cached(heads)
         + score(heads)
         + (_NORM if heads.norm is not None else "")
         + _body(heads, output),
@@ -46,6 +55,7 @@ def attend_one(heads: Heads, splits: int = 1) -> Shader:
 
 def _body(heads: Heads, output: str) -> str:
     text = _BODY.replace("//NORM", _normal(heads)).replace("//OUTPUT", output)
+    text = text.replace("//KEEP", _KEEP_EIGHT if heads.eight else _KEEP)
     for place, line in _SINKS.items():
         text = text.replace(f"{place}\n", line if heads.sinks else "")
     return text.replace("SCALE", repr(heads.scale)).replace("LEAST", LEAST)
@@ -92,6 +102,29 @@ _PART = """
     y[block * (SIZE + 2u) + SIZE + 1u] = total;
   }"""
 
+_KEEP = """    let value = from_value + 2u * thread;
+    keys[to_key + thread * PAGE] = pack2x16float(vec2<f32>(key[2u * thread], key[2u * thread + 1u]));
+    values[to_value + thread] = pack2x16float(vec2<f32>(qkv[value], qkv[value + 1u]));"""
+
+_KEEP_EIGHT = """    var key_top = 1e-30;
+    var value_top = 1e-30;
+    for (var i = 0u; i < SIZE; i++) {
+      key_top = max(key_top, abs(key[i]));
+      value_top = max(value_top, abs(qkv[from_value + i]));
+    }
+    if (thread < QUARTER) {
+      let i = 4u * thread;
+      let value = from_value + i;
+      let own_key = vec4<f32>(key[i], key[i + 1u], key[i + 2u], key[i + 3u]);
+      let own_value = vec4<f32>(qkv[value], qkv[value + 1u], qkv[value + 2u], qkv[value + 3u]);
+      keys[to_key + thread * PAGE] = pack4x8snorm(own_key / key_top);
+      values[to_value + thread] = pack4x8snorm(own_value / value_top);
+    }
+    if (thread == 0u) {
+      keys[to_key + QUARTER * PAGE] = bitcast<u32>(key_top);
+      values[to_value + QUARTER] = bitcast<u32>(value_top);
+    }"""
+
 _BODY = """
 var<workgroup> query: array<f32, SIZE>;
 var<workgroup> key: array<f32, SIZE>;
@@ -135,12 +168,9 @@ fn run(block: u32, thread: u32) {
   workgroupBarrier();
   if (thread < HALF && part == 0u && head % SHARE == 0u) {
     let page = control[pages + place / PAGE];
-    let slot = place % PAGE;
-    let value = from_value + 2u * thread;
-    let to_key = key_word(page, group, slot) + thread * PAGE;
-    let to_value = value_word(page, group, slot) + thread;
-    keys[to_key] = pack2x16float(vec2<f32>(key[2u * thread], key[2u * thread + 1u]));
-    values[to_value] = pack2x16float(vec2<f32>(qkv[value], qkv[value + 1u]));
+    let to_key = key_word(page, group, place % PAGE);
+    let to_value = value_word(page, group, place % PAGE);
+//KEEP
   }
 
   // The row itself, then its past.
@@ -173,9 +203,9 @@ fn run(block: u32, thread: u32) {
       for (var i = 0u; i < HALF; i++) {
         var two = vec2<f32>(query[2u * i], query[2u * i + 1u]);
 //FAR_SCORE
-        dots += dot(two, unpack2x16float(keys[from_cache + i * PAGE]));
+        dots += dot(two, key_pair(from_cache, i));
       }
-      score = bend(dots);
+      score = bend(dots * key_scale(from_cache));
     }
     scores[thread] = score;
     workgroupBarrier();
@@ -196,9 +226,9 @@ fn run(block: u32, thread: u32) {
     if (team < TEAMS) {
       for (var i = team; i < min(THREADS, place - base); i += TEAMS) {
         let past = base + i;
-        let value = value_word(control[pages + past / PAGE], group, past % PAGE) + word;
+        let value = value_word(control[pages + past / PAGE], group, past % PAGE);
         total += weights[i];
-        sum += weights[i] * unpack2x16float(values[value]);
+        sum += weights[i] * value_scale(value) * value_pair(value, word);
       }
     }
   }

@@ -2,7 +2,8 @@
 
 Keys of a page lie as [head][word][token], values as [head][token][word]; a word holds two neighbouring
 float16 numbers. So the threads of a workgroup, which take different tokens of the keys and different words
-of the values, read neighbouring addresses in both.
+of the values, read neighbouring addresses in both. In eight bits a word holds four numbers, and behind the
+words of each token lies the float32 that they are multiplied by.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Heads:
     """`window`: how many tokens back attention looks, itself included; 0: all. `sinks`: the first tokens,
     which it sees from everywhere, as if they lay right before the window. `cap` bends scores smoothly to that
     bound. `norm`: epsilon of an RMS normalisation of each query and key. `scale` of the scores. `turned`: the
-    channels that positions turn, the first ones of a head; 0: all.
+    channels that positions turn, the first ones of a head; 0: all. `eight`: bits of what is cached.
     """
 
     query: int
@@ -31,11 +32,12 @@ class Heads:
     cap: float | None = None
     norm: float | None = None
     turned: int = 0
+    eight: bool = False
 
     @property
     def page_bytes(self) -> int:
-        float16 = 2
-        return PAGE_SIZE * self.key * self.size * float16
+        float16, scale = 2, 4
+        return PAGE_SIZE * self.key * (self.size + scale if self.eight else self.size * float16)
 
     @property
     def name(self) -> str:
@@ -46,6 +48,7 @@ class Heads:
         words += [f"cap{self.cap:g}"] if self.cap is not None else []
         words += ["norm"] if self.norm is not None else []
         words += [f"turned{self.turned}"] if self.turned else []
+        words += ["eight"] if self.eight else []
         return "_".join(words).replace(".", "p").replace("-", "m")
 
     @property
@@ -56,6 +59,7 @@ class Heads:
             "SHARE": self.query // self.key,
             "SIZE": self.size,
             "HALF": self.size // 2,
+            "QUARTER": self.size // 4,
             "PAIRS": (self.turned or self.size) // 2,
             "WIDTH": (self.query + 2 * self.key) * self.size,
             "WINDOW": self.window,
@@ -94,11 +98,40 @@ fn next_tile(base: u32, begin: u32, step: u32) -> u32 {
   let next = base + step;
   return select(next, select(begin, min(begin, next), next < SINKS), base < begin);
 }
+"""
+
+# Where a token's key and value begin, pairs of their numbers, and what these are multiplied by.
+_HALVES = """
 fn key_word(page: u32, head: u32, slot: u32) -> u32 { return (page * KEY_HEADS + head) * HALF * PAGE + slot; }
 fn value_word(page: u32, head: u32, slot: u32) -> u32 {
   return ((page * KEY_HEADS + head) * PAGE + slot) * HALF;
 }
+fn key_pair(at: u32, pair: u32) -> vec2<f32> { return unpack2x16float(keys[at + pair * PAGE]); }
+fn value_pair(at: u32, pair: u32) -> vec2<f32> { return unpack2x16float(values[at + pair]); }
+fn key_scale(at: u32) -> f32 { return 1.0; }
+fn value_scale(at: u32) -> f32 { return 1.0; }
 """
+_EIGHT = """
+fn key_word(page: u32, head: u32, slot: u32) -> u32 {
+  return (page * KEY_HEADS + head) * (QUARTER + 1u) * PAGE + slot;
+}
+fn value_word(page: u32, head: u32, slot: u32) -> u32 {
+  return ((page * KEY_HEADS + head) * PAGE + slot) * (QUARTER + 1u);
+}
+fn two_of(word: u32, pair: u32) -> vec2<f32> {
+  let four = unpack4x8snorm(word);
+  return select(four.xy, four.zw, pair % 2u == 1u);
+}
+fn key_pair(at: u32, pair: u32) -> vec2<f32> { return two_of(keys[at + pair / 2u * PAGE], pair); }
+fn value_pair(at: u32, pair: u32) -> vec2<f32> { return two_of(values[at + pair / 2u], pair); }
+fn key_scale(at: u32) -> f32 { return bitcast<f32>(keys[at + QUARTER * PAGE]); }
+fn value_scale(at: u32) -> f32 { return bitcast<f32>(values[at + QUARTER]); }
+"""
+
+
+def cached(heads: Heads) -> str:
+    """Functions that read `keys` and `values`."""
+    return _EIGHT if heads.eight else _HALVES
 
 
 def score(heads: Heads) -> str:

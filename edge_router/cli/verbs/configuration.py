@@ -41,7 +41,7 @@ COMMENTS: Mapping[str, str] = {
     "weak.activations": "What a processor rounds them to: int16, or int8: coarser, but prompts are read in "
     "two thirds of the time.",
     "weak.kv_cache": "Keys and values in float16, or int8: half the memory for each token (tvm on a "
-    "processor); auto: as the weights' format has it.",
+    "processor, webgpu); auto: as the weights' format has it.",
     "weak.context_window_size": "Tokens of prompt and answer together. Default: the model's card.",
     "weak.prefill_chunk_size": "Tokens of the prompt that are computed at once. Default: the model's card.",
     "weak.sliding_window_size": "Tokens that are looked back at; what lies before is forgotten. "

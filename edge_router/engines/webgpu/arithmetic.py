@@ -42,6 +42,8 @@ class BufferReader:
 
     def cached(self, number: int, tokens: int, about: Mapping[str, Any]) -> Floats:
         """Keys (buffer 3 of every launch) or values of the first tokens, shape (tokens, heads, size)."""
+        if about.get("eight"):
+            return self._cached_in_bytes(number, tokens, about)
         heads, half = about["key"], about["size"] // 2
         page_bytes = PAGE_SIZE * heads * half * 4
         found = []
@@ -52,6 +54,19 @@ class BufferReader:
         order = (2, 0, 1, 3) if self._holds_keys(number) else (1, 0, 2, 3)
         pages = [page.reshape(shape).transpose(order).reshape(PAGE_SIZE, heads, -1) for page in found]
         return np.concatenate(pages)[:tokens]
+
+    def _cached_in_bytes(self, number: int, tokens: int, about: Mapping[str, Any]) -> Floats:
+        """Four numbers to a word, and one word more: what they are multiplied by."""
+        heads, each = about["key"], about["size"] // 4 + 1
+        page_bytes, found = PAGE_SIZE * heads * each * 4, []
+        for page in self.pages[: -(-tokens // PAGE_SIZE)]:
+            words = self.read(self.launch.buffers[number], page * page_bytes, page_bytes).view(np.uint32)
+            if self._holds_keys(number):
+                words = words.reshape(heads, each, PAGE_SIZE).swapaxes(1, 2)
+            words = np.ascontiguousarray(words.reshape(heads, PAGE_SIZE, each).swapaxes(0, 1))
+            codes = np.ascontiguousarray(words[..., :-1]).view(np.int8).astype(np.float64)
+            found.append(codes / 127 * np.ascontiguousarray(words[..., -1:]).view(np.float32))
+        return np.concatenate(found)[:tokens]
 
     def _holds_keys(self, number: int) -> bool:
         return self.launch.buffers[number].endswith("keys")

@@ -76,7 +76,8 @@ class GpuResidence:
         """A shader sees so much of a buffer and no more: of a layer's KV cache, and of activations."""
         wish, shape = self._wish, ModelShape.of(self._numbers, self._model)
         float16, float32 = 2, 4
-        page = PAGE_SIZE * shape.kv_heads * shape.head_dim * float16
+        eight = wish.kv_caches[0] == "int8"  # with a scale for each token
+        page = PAGE_SIZE * shape.kv_heads * (shape.head_dim + 4 if eight else shape.head_dim * float16)
         all_pages = self._adapter.largest_binding // page
         pages = all_pages // wish.max_sequences
         given = shape.experts.chosen * shape.hidden if shape.experts else 0  # of a token, by its experts

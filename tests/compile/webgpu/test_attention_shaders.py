@@ -14,7 +14,7 @@ from edge_router.compile.webgpu.shaders.attend_one import attend_one, combine
 from edge_router.compile.webgpu.shaders.heads import Heads
 from edge_router.webgpu_program import PAGE_SIZE, ROW_WORDS
 
-CLOSE = {"rtol": 2e-3, "atol": 2e-3}  # the cache is float16
+CLOSE = {False: {"rtol": 2e-3, "atol": 2e-3}, True: {"rtol": 0.02, "atol": 0.02}}  # in float16; in eight bits
 EPSILON = 1e-6
 SHAPES = {
     "as small as it gets": Heads(1, 1, 16, 0.25),
@@ -30,6 +30,8 @@ SHAPES = {
     "capped scores": Heads(2, 1, 32, 32**-0.5, cap=3.0),
     "normalised heads": Heads(4, 2, 64, 64**-0.5, norm=EPSILON),
     "turned in part": Heads(2, 1, 64, 64**-0.5, turned=48),
+    "eight bits": Heads(9, 3, 64, 64**-0.5, eight=True),
+    "eight bits and all": Heads(4, 2, 48, 0.2, 37, 3, 5.0, EPSILON, 32, eight=True),
     "all at once": Heads(4, 2, 48, 0.2, window=37, sinks=3, cap=5.0, norm=EPSILON, turned=32),
 }
 
@@ -120,12 +122,12 @@ def test_chunks_and_single_tokens(run: Any, name: str) -> None:
     for size in (37, 18):
         qkv = model.qkv(size)
         found = feed(run, model, qkv, begin, table)
-        np.testing.assert_allclose(found, [model.expected(0, row) for row in qkv], **CLOSE)
+        np.testing.assert_allclose(found, [model.expected(0, row) for row in qkv], **CLOSE[model.heads.eight])
         begin += size
     for place in range(begin, begin + 12):
         qkv = model.qkv(1)
         found = step(run, model, qkv, [(place, 0)], [table])
-        np.testing.assert_allclose(found, [model.expected(0, qkv[0])], **CLOSE)
+        np.testing.assert_allclose(found, [model.expected(0, qkv[0])], **CLOSE[model.heads.eight])
 
 
 def step(
@@ -160,7 +162,7 @@ def test_a_long_past_shared_out(run: Any, name: str, splits: int) -> None:
     for place in (300, 301):
         row = model.qkv(1)
         found = step(run, model, row, [(place, 0)], [table], splits)
-        np.testing.assert_allclose(found, [model.expected(0, row[0])], **CLOSE)
+        np.testing.assert_allclose(found, [model.expected(0, row[0])], **CLOSE[model.heads.eight])
 
 
 @pytest.mark.parametrize("splits", [1, 4])
@@ -178,7 +180,7 @@ def test_sequences_of_different_lengths_together(run: Any, splits: int) -> None:
         rows = [(length + turn, number) for number, length in enumerate(lengths)]
         found = step(run, model, qkv, rows, tables, splits)
         expected = [model.expected(number, row) for number, row in enumerate(qkv)]
-        np.testing.assert_allclose(found, expected, **CLOSE)
+        np.testing.assert_allclose(found, expected, **CLOSE[model.heads.eight])
 
 
 def test_large_scores_do_not_overflow(run: Any) -> None:
