@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tvm import te
@@ -68,10 +69,11 @@ class Functions(nn.Module):
         return self._logits(self._hidden(control, "batch"))
 
     def _hidden(self, control: Tensor, way: str) -> Tensor:
-        self._parts.way = WAYS[way]
+        chosen = WAYS[way]
+        self._parts.way = replace(chosen, half=False) if self._parts.exact else chosen
         (causal,) = self._causal
         tables = [getattr(self, f"{_ROTARY}{number}") for number in range(len(self.tables))]
-        return causal.body(causal.embed(control), Cache(control, tables, WAYS[way]))
+        return causal.body(causal.embed(control), Cache(control, tables, self._parts.way))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         (causal,) = self._causal

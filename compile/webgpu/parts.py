@@ -73,6 +73,7 @@ class GpuParts:
         self.tables: list[Rotary] = []  # of models whose layers turn differently
         self.way = Way(tile=tunables.TILE, one_each=False)
         self._heads: list[Heads] = []  # of each layer
+        self.exact = False  # no float16: a little off, tokens go to other experts
 
     def linear(self, inputs: int, outputs: int, *, stored: bool = False, bias: bool = False) -> Projection:
         return Projection(self, inputs, outputs, bias=bias)
@@ -82,6 +83,7 @@ class GpuParts:
         return Projection(self, inputs, 2 * width, gate=gate)
 
     def router(self, inputs: int, experts: int) -> Router:
+        self.exact = True
         return Router(self.shaders, inputs, experts)
 
     def route(self, ratings: Tensor, sizes: ExpertSizes) -> Routes:
