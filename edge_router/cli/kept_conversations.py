@@ -18,12 +18,15 @@ LAST = "last"
 
 @dataclass
 class KeptConversation:
-    """`messages` by OpenAI's names, without the `system` one; `changed` in seconds since 1970."""
+    """`messages` by OpenAI's names, without the `system` one; `changed` in seconds since 1970. `private`: a
+    part of it was, so that all that goes on with it is.
+    """
 
     name: str = field(default_factory=lambda: secrets.token_hex(3))
     system: str | None = None
     messages: list[Message] = field(default_factory=list)
     changed: float = field(default_factory=time.time)
+    private: bool = False
 
     @property
     def title(self) -> str:
@@ -55,9 +58,15 @@ class KeptConversations:
         from edge_router.system.disk import write_text
 
         kept.changed = time.time()
-        facts = {"system": kept.system, "messages": kept.messages, "changed": kept.changed}
+        facts = {
+            "system": kept.system,
+            "messages": kept.messages,
+            "changed": kept.changed,
+            "private": kept.private,
+        }
         with storage_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
             write_text(self.folder / f"{kept.name}.json", json.dumps(facts, ensure_ascii=False) + "\n")
             (self.folder / f"{kept.name}.json").chmod(0o600)
 
@@ -66,14 +75,22 @@ class KeptConversations:
         with storage_errors(self.folder):
             (self.folder / f"{kept.name}.json").unlink(missing_ok=True)
 
+    def remains(self) -> list[Path]:
+        """Files that hold what can be read of a conversation and are none: damaged, or half written by a
+        process that was killed.
+        """
+        spoilt = [file for file in self.folder.glob("*.json") if _read(file) is None]
+        return sorted([*spoilt, *self.folder.glob(".*.draft")])
+
 
 def _read(file: Path) -> KeptConversation | None:
     try:
         told = strict_json.read_object(file)
         messages = [{"role": str(each["role"]), "content": str(each["content"])} for each in told["messages"]]
         system = told["system"]
+        private = told["private"] is not False
         return KeptConversation(
-            file.stem, None if system is None else str(system), messages, float(told["changed"])
+            file.stem, None if system is None else str(system), messages, float(told["changed"]), private
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -47,6 +47,23 @@ def test_one_question_may_begin_one(cli, models, store):
     assert len(store.all()[0].messages) == 4
 
 
+def test_what_was_private_once_never_leaves_this_machine(cli, models, talk, store):
+    """However it is gone on with, for each question sends all before it along."""
+    cli("chat", "--keep", "--private", "My password is plum.")
+    (kept,) = store.all()
+    assert kept.private
+    done = cli("chat", "--resume", "last", "hard: and now?")
+    assert done.code == 0 and f"{kept.name} is private: it does not leave this machine." in done.err
+    talk("hard: and in a loop?", "/new", "hard: a new one?", arguments=("--resume", kept.name))
+    assert cli("chat", "--resume", kept.name, "--model", "strong", "hard: at last?").code != 0
+    assert models.strong.calls == [] and len(models.weak.calls) == 4
+    assert all(each.private for each in store.all())
+    store.save(KeptConversation("f00d00", messages=[{"role": "user", "content": "hello"}]))
+    cli("chat", "--resume", "f00d", "--private", "hard: from now on?")
+    cli("chat", "--resume", "f00d", "hard: and later?")
+    assert models.strong.calls == [] and len(models.weak.calls) == 6
+
+
 def test_a_new_one_is_another(models, talk, store):
     talk("one", "/new", "two", arguments=("--keep",))
     assert {kept.title for kept in store.all()} == {"one", "two"}
@@ -78,3 +95,12 @@ def test_only_its_user_reads_it_and_a_spoilt_file_is_left_out(store):
     for text in ("", "[]", '{"messages": 3}', '{"messages": [1], "system": null, "changed": 0}'):
         (store.folder / "other.json").write_text(text)
         assert [each.name for each in store.all()] == [kept.name], text
+
+
+def test_what_is_left_of_damaged_ones_is_forgotten_too(cli, store):
+    store.save(KeptConversation("aaaa11", None, [{"role": "user", "content": "hello"}]))
+    (store.folder / "bbbb22.json").write_text('{"messages": [{"role": "user", "content": "my secr')
+    (store.folder / ".cccc33.json.77.draft").write_text('{"system": null, "messages": [{"ro')
+    assert cli("ledger", "clear", "-y", "--older-than", "1").code == 0 and len([*store.folder.iterdir()]) == 3
+    assert cli("ledger", "clear", "-y").err == "Removed 1 kept conversation and 2 damaged files of them.\n"
+    assert list(store.folder.iterdir()) == []

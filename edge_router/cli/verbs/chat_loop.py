@@ -36,7 +36,9 @@ def converse(speaker: Speaker, session: Session, asked: ChatQuestion, text: str 
                 f"{session.command('history', '--conversations')}"
             )
     elif asked.keep:
-        kept = KeptConversation()
+        kept = KeptConversation(private=asked.private)
+    if kept is not None:
+        _stays(speaker, kept, asked)
     system = asked.system or (None if kept is None else kept.system)
     if text is None:
         ChatLoop(speaker, system=system, kept=kept, store=store).run()
@@ -47,6 +49,15 @@ def converse(speaker: Speaker, session: Session, asked: ChatQuestion, text: str 
         store.save(kept)
     if kept is not None and kept.messages and not session.options.quiet:
         output.say(f"Kept; go on with: {session.command('chat', '--resume', kept.name)}", style="dim")
+
+
+def _stays(speaker: Speaker, kept: KeptConversation, asked: ChatQuestion) -> None:
+    """What was private once is for good: each question sends all before it along."""
+    if kept.private and not asked.private:
+        output.say(f"{kept.name} is private: it does not leave this machine.", style="dim")
+    kept.private = kept.private or asked.private
+    if kept.private:
+        speaker.set("private", True)
 
 
 class ChatLoop:
@@ -139,7 +150,7 @@ class ChatLoop:
         """Begin again; the system message stays."""
         self._turns.clear()
         if self._kept is not None:
-            self._kept = KeptConversation()
+            self._kept = KeptConversation(private=self._kept.private)
         output.say("A new conversation.", style="dim")
 
     def model(self, name: str) -> None:

@@ -12,6 +12,7 @@ from edge_router.cli.confirming import confirmed
 from edge_router.cli.kept_conversations import KeptConversations
 from edge_router.cli.session import Session
 from edge_router.errors import InvalidData
+from edge_router.system.disk import storage_errors
 
 if TYPE_CHECKING:
     from edge_router.ledger import Ledger
@@ -49,6 +50,7 @@ def clear(
     before = None if older is None else time.time() - older * DAY_S
     store = KeptConversations(session.paths.conversations)
     talks = [each for each in store.all() if before is None or each.changed < before]
+    remains = store.remains() if before is None else []
     kept = f"{len(talks)} kept conversation{'' if len(talks) == 1 else 's'}" if talks else None
     removed = 0
     try:
@@ -59,13 +61,17 @@ def clear(
                 raise
             output.say(f"{file} {error.reason}", style="yellow")
             answers = "the damaged file"
-        what = " and ".join(filter(None, (answers, kept)))
+        spoilt = f"{len(remains)} damaged file{'' if len(remains) == 1 else 's'} of them" if remains else None
+        what = " and ".join(filter(None, (answers, kept, spoilt)))
         if what and not confirmed(f"Remove {what} from {file.parent}?", yes=yes):
             return
         if answers is not None:
             removed = book.clear(before=before)
         for each in talks:
             store.remove(each)
+        with storage_errors(store.folder):
+            for file in remains:
+                file.unlink(missing_ok=True)
     finally:
         book.close()
     if json:
