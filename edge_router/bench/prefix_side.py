@@ -39,7 +39,7 @@ def run(options: Mapping[str, Any]) -> dict[str, object]:
     from edge_router.engines import load_weak, weak_engines
     from edge_router.engines.base import answered
     from edge_router.engines.local.engine import LocalEngine
-    from edge_router.engines.local.prefixes import Keeper
+    from edge_router.engines.local.scheduling.prefixes import Keeper
     from edge_router.errors import EngineUnavailable
     from edge_router.store.prefixes import PrefixStore
     from edge_router.system.paths import Paths

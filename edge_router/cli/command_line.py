@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from edge_router.cli import output, quick
+from edge_router.cli.chat import quick
 from edge_router.cli.lazy import LazyGroup, Verb
 from edge_router.cli.options import Options
+from edge_router.cli.terminal import output
 
 ANSWERS, MODELS, ROUTER, SETUP = "Answers", "Models", "Router", "Setup"
 HERE = "edge_router.cli.verbs"
@@ -67,7 +68,7 @@ class Root(LazyGroup):
         if args[0] in elsewhere.SENTENCES:
             ctx.fail(elsewhere.SENTENCES[args[0]])
         if " " in args[0].strip():
-            from edge_router.cli.sentences import command
+            from edge_router.cli.terminal.sentences import command
 
             ctx.fail(f"No such command. To ask that: {command('chat', args[0])}")
         return super().resolve_command(ctx, elsewhere.in_our_words(args))

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from edge_router.cli import output, quick
+from edge_router.cli.chat import quick
+from edge_router.cli.terminal import output
 
 if TYPE_CHECKING:
     from edge_router.cli.options import Options
@@ -27,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
 
         options = Options()
         if typed is not None:
-            from edge_router.cli.question import ChatQuestion, ask
+            from edge_router.cli.chat.question import ChatQuestion, ask
 
             options.add(**typed.options)
             ask(quick.Context(options), ChatQuestion(**typed.fields))
@@ -40,20 +41,20 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return output.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the outermost frame: said in one sentence, or shown with --debug
-        from edge_router.cli.failures import report
         from edge_router.cli.options import Options
+        from edge_router.cli.terminal.failures import report
 
         return report(error, options or Options())
     finally:
-        if "edge_router.cli.logs" in sys.modules:
-            from edge_router.cli import logs
+        if "edge_router.cli.terminal.logs" in sys.modules:
+            from edge_router.cli.terminal import logs
 
             logs.silence()
     return 0
 
 
 def _by_a_server(typed: quick.Typed) -> int | None:
-    from edge_router.cli import resident
+    from edge_router.cli.chat import resident
 
     return resident.ask(typed)
 

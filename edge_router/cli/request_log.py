@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge_router.cli import output
+from edge_router.cli.terminal import output
 from edge_router.ledger import Record
 
 HEADER = ("time", "model", "", "reason", "score", "tokens", "ms")

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import edge_router
-from edge_router.cli.resident import FILE, Gone, folder, read
+from edge_router.cli.chat.resident import FILE, Gone, folder, read
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
-from edge_router.server.listen import reached
+from edge_router.server.http.listen import reached
 
 _SAME_S = 2.0  # by so much may the two ways to ask when a process began differ
 

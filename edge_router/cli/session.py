@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router.cli import logs
 from edge_router.cli.options import Context, Options
-from edge_router.cli.progress import progress_for
-from edge_router.cli.sentences import command
+from edge_router.cli.terminal import logs
+from edge_router.cli.terminal.progress import progress_for
+from edge_router.cli.terminal.sentences import command
 from edge_router.config.settings import Config
 from edge_router.engines.choice import SERVED, weak_name
 from edge_router.errors import UnknownModel

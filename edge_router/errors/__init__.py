@@ -75,7 +75,7 @@ EdgeRouterError
   MissingExtra                    an optional package is not installed
   Closed                          used after its `close`
 
-An error carries facts; the sentence with the next command is written at the edge (cli/sentences.py,
+An error carries facts; the sentence with the next command is written at the edge (cli/terminal/sentences.py,
 server/errors.py). `str(error)` is a plain statement of the facts. No error ever holds an API key.
 """
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_router.api.client import Controller
-from edge_router.cli import output
+from edge_router.cli.terminal import output
 from edge_router.config.settings import Config
 from edge_router.errors import InvalidRequest
 from edge_router.routellm.flags import main, parser, tell_unused

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_router.cli import output
-from edge_router.cli.failures import report
 from edge_router.cli.options import Options
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.failures import report
 from edge_router.routing.routers import routers
 from edge_router.system.paths import Paths
 

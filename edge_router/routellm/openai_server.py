@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge_router.cli import output
 from edge_router.cli.session import server_key
+from edge_router.cli.terminal import output
 from edge_router.routellm.controller import Controller
 from edge_router.routellm.flags import main, parser, tell_unused
 from edge_router.server.serve import run

@@ -16,11 +16,11 @@ from edge_router.api.async_client import AsyncController
 from edge_router.callers.keys import KeyRing
 from edge_router.config.sections import ServerConfig
 from edge_router.errors import CallerLimited, EdgeRouterError, clipped
-from edge_router.server.body import Bodies
 from edge_router.server.dashboard.dashboard import Dashboard
 from edge_router.server.doors import Doors
 from edge_router.server.errors import failure, refusal
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.body import Bodies
+from edge_router.server.http.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.rates import rate_headers
 from edge_router.server.routes import Api

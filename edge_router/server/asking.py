@@ -14,8 +14,8 @@ from edge_router.errors import EdgeRouterError, InternalError, UnknownName
 from edge_router.questions.result import Answers
 from edge_router.server.doors import CallerAccess
 from edge_router.server.errors import failure, refusal, unexpected
-from edge_router.server.exchange import FILLER, BrokenOff
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.exchange import FILLER, BrokenOff
+from edge_router.server.http.limits import ServerLimits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers, json_bytes
 from edge_router.server.running import STOPPING, RunningAnswers

@@ -21,9 +21,9 @@ from edge_router.errors import Cancelled
 from edge_router.records import changed
 from edge_router.response_cache.wish import stricter, wish_of
 from edge_router.server.asking import AnsweredQuestions
-from edge_router.server.body import read
 from edge_router.server.doors import CallerAccess, Doors
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.body import read
+from edge_router.server.http.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.rates import rate_headers
 from edge_router.server.ratings import parse_thumb

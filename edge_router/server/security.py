@@ -24,7 +24,7 @@ from edge_router.defects import Defects
 from edge_router.errors import InternalError, clipped
 from edge_router.server.doors import CALLER
 from edge_router.server.errors import refusal, unexpected
-from edge_router.server.exchange import BrokenOff
+from edge_router.server.http.exchange import BrokenOff
 from edge_router.server.protocols import ID_HEADERS, REQUEST_ID, Protocols
 from edge_router.surfaces.base import Failure
 

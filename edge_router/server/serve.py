@@ -22,10 +22,10 @@ from edge_router.callers.keys import KeyRing
 from edge_router.config.sections import ServerConfig
 from edge_router.errors import LocalServerDown
 from edge_router.server.app import create_app
-from edge_router.server.connection import Connection
 from edge_router.server.dashboard.dashboard import Dashboard
-from edge_router.server.limits import ServerLimits
-from edge_router.server.listen import OLLAMA_PORT, PORT, bind, ready_to_listen, refused, url_of
+from edge_router.server.http.connection import Connection
+from edge_router.server.http.limits import ServerLimits
+from edge_router.server.http.listen import OLLAMA_PORT, PORT, bind, ready_to_listen, refused, url_of
 
 KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that none is closed under a request
 CLOSE_S = 0.8

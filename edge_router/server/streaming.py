@@ -16,8 +16,8 @@ from edge_router.defects import Defects
 from edge_router.errors import Cancelled, EdgeRouterError, InternalError
 from edge_router.server.doors import CallerAccess
 from edge_router.server.errors import failure, refusal, unexpected
-from edge_router.server.exchange import FILLER
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.exchange import FILLER
+from edge_router.server.http.limits import ServerLimits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, RunningAnswers

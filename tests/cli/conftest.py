@@ -19,10 +19,12 @@ import typer
 from person import Person
 
 from edge_router.api.client import Controller
-from edge_router.cli import building, line_reader, session
+from edge_router.cli import session
+from edge_router.cli.chat import building
 from edge_router.cli.command_line import parser
 from edge_router.cli.main import run
 from edge_router.cli.options import Options
+from edge_router.cli.terminal import line_reader
 from edge_router.config.settings import Config
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routing.routers.scripted import ScriptedRouter

@@ -11,7 +11,7 @@ from edge_router.bench.peers.machine import BenchMachine
 from edge_router.bench.peers.results import PeerBench, ResultTable, Row
 from edge_router.bench.tune import Trial
 from edge_router.bench.weak_results import SHORT, Comparison, MedianRange, Speed, WeakBench
-from edge_router.cli import building
+from edge_router.cli.chat import building
 from edge_router.engines.webgpu.profile import Profile
 
 

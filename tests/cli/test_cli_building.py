@@ -9,7 +9,7 @@ import pytest
 
 from edge_router.api import model_plans
 from edge_router.catalog import find_model
-from edge_router.cli import building, fetching
+from edge_router.cli.chat import building, fetching
 from edge_router.config.sections import WeakConfig
 from edge_router.config.settings import Config
 from edge_router.errors import ArtifactMissing, EngineUnavailable, UnsupportedTarget, WeightsUnavailable
@@ -209,7 +209,7 @@ def test_ctrl_c_ends_a_build_but_not_the_conversation(cli, workshop, models, mon
 
     monkeypatch.setattr(building, "build", build)
     monkeypatch.setattr("builtins.input", type_)
-    monkeypatch.setattr("edge_router.cli.line_reader.more_is_waiting", lambda: False)
+    monkeypatch.setattr("edge_router.cli.terminal.line_reader.more_is_waiting", lambda: False)
     done = cli("chat", stdin=Keyboard())
     assert done.code == 0 and done.out == "You said: hello again\n" and "stopped" in done.err
     interrupted.clear()

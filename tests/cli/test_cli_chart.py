@@ -7,8 +7,17 @@ import xml.etree.ElementTree as ElementTree
 
 from table import each
 
-from edge_router.cli.chart import HEIGHT, LABELS, WIDTH, Point, chart, latency_chart, log_ticks, ticks
-from edge_router.cli.picture import svg
+from edge_router.cli.terminal.chart import (
+    HEIGHT,
+    LABELS,
+    WIDTH,
+    Point,
+    chart,
+    latency_chart,
+    log_ticks,
+    ticks,
+)
+from edge_router.cli.terminal.picture import svg
 from edge_router.routing.evaluation import Evaluation, RouterMetrics
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from edge_router.chat.events import Finished, ReasoningDelta, TextDelta
-from edge_router.cli import output
+from edge_router.cli.terminal import output
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
 
@@ -222,7 +222,7 @@ def test_json_without_a_prompt_does_not_begin_a_conversation(cli, models):
 
 
 def test_ctrl_c_in_this_process(cli, models, monkeypatch):
-    from edge_router.cli.turn import Turn
+    from edge_router.cli.chat.turn import Turn
 
     def interrupted(self):
         raise KeyboardInterrupt
@@ -241,7 +241,7 @@ def test_a_pipe_that_stays_open_says_what_is_waited_for(cli, models, monkeypatch
             time.sleep(0.2)
             return "late"
 
-    monkeypatch.setattr("edge_router.cli.piped.SLOW_INPUT_S", 0.05)
+    monkeypatch.setattr("edge_router.cli.terminal.piped.SLOW_INPUT_S", 0.05)
     done = cli("chat", "x", stdin=Slow())
     assert done.out == "You said: x\n\nlate\n" and "reading standard input until it ends" in done.err
 

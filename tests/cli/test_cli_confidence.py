@@ -135,7 +135,7 @@ def test_chat_tells_that_the_weak_model_was_unsure_and_no_more(cli, monkeypatch)
         return Controller(config, weak=weak, strong=strong, router=router, gate=gate, paths=paths)
 
     monkeypatch.setattr("edge_router.cli.session.make_controller", controller)
-    monkeypatch.setattr("edge_router.cli.building.is_ready", lambda config, paths: True)
+    monkeypatch.setattr("edge_router.cli.chat.building.is_ready", lambda config, paths: True)
     unsure = next(text for text in KNOWN if not half(request(text))[1].text.isalnum())
     done = cli("chat", unsure, "-o", "weak.min_confidence=0.5")
     assert (done.code, done.out) == (0, "Surely.\n")

@@ -10,8 +10,8 @@ import pytest
 from person import Person
 
 from edge_router.chat.events import Finished, Usage
-from edge_router.cli import line_reader
-from edge_router.cli.line_reader import LineReader
+from edge_router.cli.terminal import line_reader
+from edge_router.cli.terminal.line_reader import LineReader
 from edge_router.cli.verbs.chat_loop import COMMANDS
 from edge_router.errors import GenerationFailed
 
@@ -152,7 +152,7 @@ def test_ctrl_c_at_the_prompt_leaves_when_it_comes_twice(talk, models):
 
 
 def test_ctrl_c_keeps_what_was_said_so_far(talk, models, monkeypatch):
-    from edge_router.cli.speaker import Interrupted, Speaker
+    from edge_router.cli.chat.speaker import Interrupted, Speaker
 
     asked = Speaker.ask
 

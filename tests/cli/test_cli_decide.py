@@ -13,7 +13,7 @@ import typer
 from table import each
 
 from edge_router.api.client import Controller
-from edge_router.cli import typed_questions
+from edge_router.cli.calibrate import typed_questions
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.decide import BAR, _asked
 from edge_router.cli.verbs.decide import app as decide_app
@@ -142,8 +142,10 @@ def measured_model(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     monkeypatch.setattr(engine, "close", lambda: None)  # one pool after the other uses it
 
     monkeypatch.setattr("edge_router.control.pool.load_weak", lambda *given: engine)
-    monkeypatch.setattr("edge_router.cli.typed_questions.make_ready", lambda *arguments, **named: None)
-    monkeypatch.setattr("edge_router.cli.building.weights_key", lambda config, paths: "key")
+    monkeypatch.setattr(
+        "edge_router.cli.calibrate.typed_questions.make_ready", lambda *arguments, **named: None
+    )
+    monkeypatch.setattr("edge_router.cli.chat.building.weights_key", lambda config, paths: "key")
     return engine
 
 
@@ -205,7 +207,7 @@ def test_what_lies_in_a_local_server_is_measured_and_replayed(
     def unknown(config: Config, paths: object) -> str:
         raise UnknownModel(config.weak.model, ())
 
-    monkeypatch.setattr("edge_router.cli.building.weights_key", unknown)
+    monkeypatch.setattr("edge_router.cli.chat.building.weights_key", unknown)
     served = ("-o", "weak.engine=remote", "-o", "weak.model=small")
     assert cli("calibrate", "--decisions", labels(tmp_path, 100), *served).code == 0
     done = cli("replay", "--decisions", *served)

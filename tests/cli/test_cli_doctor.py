@@ -12,7 +12,7 @@ import pytest
 
 from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.catalog import find_model
-from edge_router.cli import building
+from edge_router.cli.chat import building
 from edge_router.cli.verbs import launching, mlc_checks, remote_checks
 from edge_router.engines.remote.probe import Probe
 from edge_router.errors import StrongTimeout

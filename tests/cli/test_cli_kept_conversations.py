@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edge_router.cli.kept_conversations import KeptConversation, KeptConversations
+from edge_router.cli.chat.kept_conversations import KeptConversation, KeptConversations
 
 
 @pytest.fixture

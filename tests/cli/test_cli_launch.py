@@ -19,10 +19,10 @@ import pytest
 from table import each
 
 from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.cli import clients, shells
-from edge_router.cli.client_files import Unmergeable, merged, save
-from edge_router.cli.clients import CLIENTS, Target
-from edge_router.cli.shells import Shell
+from edge_router.cli.launch import clients, shells
+from edge_router.cli.launch.client_files import Unmergeable, merged, save
+from edge_router.cli.launch.clients import CLIENTS, Target
+from edge_router.cli.launch.shells import Shell
 from edge_router.cli.verbs import launching
 from edge_router.config.sections import ServerConfig
 from edge_router.errors import ConfigError, NoServer

@@ -9,7 +9,7 @@ import pytest
 
 from edge_router.bench import memory as bench_memory
 from edge_router.bench.memory import FULL, LOADED, PREFILLED, Outcome, Setting, Stage
-from edge_router.cli import building
+from edge_router.cli.chat import building
 
 MIB = 1 << 20
 

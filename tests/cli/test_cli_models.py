@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from edge_router.catalog import find_model
-from edge_router.cli import building
+from edge_router.cli.chat import building
 from edge_router.hub import target_of
 from edge_router.hub.records import describe, write_record
 from edge_router.store import ArtifactStore

@@ -14,9 +14,10 @@ import pytest
 from edge_router.chat.events import EngineTimings, Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.cli import logs, output, reasons
-from edge_router.cli.failures import report
+from edge_router.cli.chat import reasons
 from edge_router.cli.options import Options
+from edge_router.cli.terminal import logs, output
+from edge_router.cli.terminal.failures import report
 from edge_router.control.answer import Answer, Clock
 from edge_router.errors import Cancelled, ContextOverflow, LowConfidence, StrongUnreachable
 from edge_router.types import Decision, Reason

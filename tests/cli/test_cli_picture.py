@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.cli import picture as pictures
-from edge_router.cli.picture import Marker, Picture, Polyline, TextMark, below
+from edge_router.cli.terminal import picture as pictures
+from edge_router.cli.terminal.picture import Marker, Picture, Polyline, TextMark, below
 from edge_router.errors import MissingExtra, StorageError
 
 PICTURE = Picture(

@@ -255,7 +255,9 @@ def test_ctrl_c_ends_even_an_answer_that_is_stuck(environment, tmp_path):
 SLOW = """
 import time
 from edge_router.chat.events import TextDelta
-from edge_router.cli import building, session, turn
+from edge_router.cli import session
+from edge_router.cli.chat import building
+from edge_router.cli.chat import turn
 from edge_router.cli.main import main
 from edge_router.api.client import Controller
 from edge_router.engines.scripted import ScriptedEngine

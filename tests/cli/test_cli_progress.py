@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from edge_router.cli import output, progress
-from edge_router.cli.progress import BarProgress, LineProgress, progress_for
+from edge_router.cli.terminal import output, progress
+from edge_router.cli.terminal.progress import BarProgress, LineProgress, progress_for
 from edge_router.types import SilentProgress
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from table import each
 
-from edge_router.cli import quick
+from edge_router.cli.chat import quick
+from edge_router.cli.chat.question import ChatQuestion
 from edge_router.cli.command_line import parser
 from edge_router.cli.lazy import get_command
 from edge_router.cli.options import Options
-from edge_router.cli.question import ChatQuestion
 from edge_router.cli.verbs import chat
 
 READ: list[tuple[str, ChatQuestion, Options]] = [

@@ -19,10 +19,10 @@ import pytest
 from table import each
 
 from edge_router.api.client import Controller
-from edge_router.cli import resident
-from edge_router.cli.door import ResidentDoor
+from edge_router.cli.chat import resident
+from edge_router.cli.chat.door import ResidentDoor
+from edge_router.cli.chat.quick import Context
 from edge_router.cli.options import Options
-from edge_router.cli.quick import Context
 from edge_router.cli.session import Session
 from edge_router.config.settings import Config
 from edge_router.engines.scripted import ScriptedEngine

@@ -232,7 +232,7 @@ def test_evaluate_draws_svg_and_png_only(cli, labelled, tmp_path, option):
 
 
 def test_evaluate_without_the_library_for_png(cli, labelled, tmp_path, monkeypatch):
-    from edge_router.cli import picture
+    from edge_router.cli.terminal import picture
 
     monkeypatch.setattr(picture, "find_spec", lambda name: None)
     done = cli("evaluate", str(labelled), "--router", "length", "--plot", str(tmp_path / "a.png"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.cli.resident import FILE, folder
+from edge_router.cli.chat.resident import FILE, folder
 from edge_router.cli.runtime_file import RuntimeFile, running
 
 URL = "http://127.0.0.1:7070"

@@ -16,10 +16,10 @@ from table import each
 
 from edge_router import errors as e
 from edge_router.catalog import LocalSource, address, concerning, find_model
-from edge_router.cli import failures
-from edge_router.cli.failures import exit_code, report, told
 from edge_router.cli.options import Options
-from edge_router.cli.sentences import SENTENCES, entry_of, quoted, sentence
+from edge_router.cli.terminal import failures
+from edge_router.cli.terminal.failures import exit_code, report, told
+from edge_router.cli.terminal.sentences import SENTENCES, entry_of, quoted, sentence
 from edge_router.compile.pipeline import BuildSettings, ensure
 from edge_router.server.errors import failure
 
@@ -275,7 +275,7 @@ def test_what_helps_with_a_broken_configuration_does_not_read_it(broken, cli, ho
     assert helped.code == 0 and "weak.threads" in helped.out and "router.threshold" in helped.out
 
 
-ROOT = Path(failures.__file__).parents[2]
+ROOT = Path(failures.__file__).parents[3]
 
 
 def told_commands() -> list[tuple[str, str]]:

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 
-from edge_router.cli.stderr_redirect import hushed
+from edge_router.cli.terminal.stderr_redirect import hushed
 
 NOISY = """
 import logging, os, sys
-from edge_router.cli.stderr_redirect import hushed
+from edge_router.cli.terminal.stderr_redirect import hushed
 if sys.argv[1] == "debug":
     logging.getLogger().setLevel(logging.INFO)
 try:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from edge_router.api import model_plans
-from edge_router.cli import suggestion as suggesting
-from edge_router.cli.suggestion import DEMO, Suggestion, suggestion
+from edge_router.cli.chat import suggestion as suggesting
+from edge_router.cli.chat.suggestion import DEMO, Suggestion, suggestion
 from edge_router.config.settings import Config
 from edge_router.device import host
 from edge_router.engines.scripted import ScriptedEngine

@@ -14,7 +14,8 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 SETTLE_S = 0.3  # CPython's readline misses a Ctrl-C in the instant in which it shows its prompt
 
 SCRIPTED = """
-from edge_router.cli import building, session
+from edge_router.cli import session
+from edge_router.cli.chat import building
 from edge_router.cli.main import main
 from edge_router.api.client import Controller
 from edge_router.engines.scripted import ScriptedEngine
@@ -109,8 +110,8 @@ def test_a_bar_that_a_thread_is_left_with_hides_no_cursor(terminal):
         script="""
 import threading
 from edge_router.cli.main import main
-from edge_router.cli.output import finish
-from edge_router.cli.progress import BarProgress
+from edge_router.cli.terminal.output import finish
+from edge_router.cli.terminal.progress import BarProgress
 
 begun = threading.Event()
 

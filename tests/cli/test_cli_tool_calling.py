@@ -28,7 +28,7 @@ class Built(ScriptedEngine):
 
 @pytest.fixture
 def weak(models, monkeypatch):
-    monkeypatch.setattr("edge_router.cli.tool_calling.make_ready", lambda *given, **options: None)
+    monkeypatch.setattr("edge_router.cli.calibrate.tool_calling.make_ready", lambda *given, **options: None)
     monkeypatch.setattr("edge_router.control.pool.load_weak", lambda *given: models.weak)
     models.weak = Built()
     return models.weak

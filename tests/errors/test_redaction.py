@@ -105,7 +105,7 @@ def test_names_of_others(name):
 
 def everything(error):
     """All that a person or a log could see of it."""
-    from edge_router.cli.sentences import sentence
+    from edge_router.cli.terminal.sentences import sentence
     from edge_router.server.errors import failure
 
     shown = "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))

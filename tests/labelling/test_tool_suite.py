@@ -11,7 +11,7 @@ from edge_router.chat.events import Event, Finished, TextDelta, ToolCallArgument
 from edge_router.chat.message import Text, ToolCall
 from edge_router.chat.reply import Reply
 from edge_router.chat.request import ChatRequest
-from edge_router.engines.local.json_schema import followable
+from edge_router.engines.local.forms.json_schema import followable
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import InvalidData
 from edge_router.labelling.tool_calling import judged, measure

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from edge_router.compile.weights.conversation import named_conversation
-from edge_router.engines.local.answer import AnswerDecoder
+from edge_router.engines.local.reading.answer import AnswerDecoder
 from edge_router.engines.local.sampler import SampledToken
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.prompts.template import ChatTemplate

@@ -22,7 +22,7 @@ from edge_router.config.sections import ServerConfig
 from edge_router.routing.routers.base import Router
 from edge_router.server.app import create_app
 from edge_router.server.dashboard.dashboard import Dashboard
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.serve import run
 

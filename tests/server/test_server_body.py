@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from table import each
 
 from edge_router.errors import InvalidRequest
-from edge_router.server.body import parse_object
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.body import parse_object
+from edge_router.server.http.limits import ServerLimits
 
 CHAT: dict[str, Any] = {"model": "weak", "messages": [{"role": "user", "content": "hi"}]}
 MAX_BODY = ServerLimits().body_bytes

@@ -23,8 +23,8 @@ from uvicorn.server import ServerState
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
-from edge_router.server.connection import Connection
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.connection import Connection
+from edge_router.server.http.limits import ServerLimits
 
 HI: Any = [{"role": "user", "content": "hi"}]
 CHAT: dict[str, Any] = {"model": "weak", "messages": HI}

@@ -22,8 +22,8 @@ from edge_router.questions.bounds import Bounds
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Question
 from edge_router.routing.thresholds.spending import Spending
-from edge_router.server.exchange import BrokenOff
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.exchange import BrokenOff
+from edge_router.server.http.limits import ServerLimits
 from edge_router.surfaces.decisions.encode import BLANK
 from edge_router.system.paths import Paths
 

@@ -10,7 +10,7 @@ import pytest
 from table import each
 
 from edge_router import errors as e
-from edge_router.cli.sentences import sentence
+from edge_router.cli.terminal.sentences import sentence
 from edge_router.server.errors import REFUSALS, RULES, failure, refusal, rule, unexpected
 from edge_router.surfaces.openai.encode import error_body
 

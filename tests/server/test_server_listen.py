@@ -19,8 +19,8 @@ from edge_router.config.sections import ServerConfig
 from edge_router.config.settings import Config
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import ConfigError, PortInUse, UnsafeBind
-from edge_router.server import listen
-from edge_router.server.listen import bind, ready_to_listen, refused, url_of
+from edge_router.server.http import listen
+from edge_router.server.http.listen import bind, ready_to_listen, refused, url_of
 from edge_router.server.serve import run
 
 pytestmark = pytest.mark.integration

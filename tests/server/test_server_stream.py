@@ -20,7 +20,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.defects import Defects
 from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.running import RunningAnswers
 from edge_router.server.security import SecurityMiddleware

@@ -9,9 +9,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from edge_router.server.connection import HEAD_BYTES, Connection
-from edge_router.server.exchange import CONTINUE, head_of
-from edge_router.server.limits import ServerLimits
+from edge_router.server.http.connection import HEAD_BYTES, Connection
+from edge_router.server.http.exchange import CONTINUE, head_of
+from edge_router.server.http.limits import ServerLimits
 
 
 class Wire:

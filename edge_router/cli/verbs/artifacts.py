@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.confirming import confirmed
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.confirming import confirmed
 from edge_router.errors import ArtifactCorrupt, InvalidModel, WeightsCorrupt
 from edge_router.store import ArtifactRecord, ArtifactStore, RemovalPlan
 from edge_router.store.tensor_index import records

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli import output
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
 
 
 def decision(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
 from edge_router.parsing.sizes import binary
 
 if TYPE_CHECKING:

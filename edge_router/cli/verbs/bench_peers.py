@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router.cli import output
 from edge_router.cli.session import Session
-from edge_router.cli.stderr_redirect import hushed
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.stderr_redirect import hushed
 from edge_router.errors import InvalidInput
 
 if TYPE_CHECKING:

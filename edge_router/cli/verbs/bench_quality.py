@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.building import make_ready
+from edge_router.cli.chat.building import make_ready
 from edge_router.cli.session import Session, weak_title
+from edge_router.cli.terminal import output
 from edge_router.config.settings import Config
 
 if TYPE_CHECKING:

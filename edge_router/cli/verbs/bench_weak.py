@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_router.architectures.quantization import QUANTIZATIONS
-from edge_router.cli import output
-from edge_router.cli.building import make_ready
+from edge_router.cli.chat.building import make_ready
 from edge_router.cli.session import Session
-from edge_router.cli.stderr_redirect import hushed
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.stderr_redirect import hushed
 from edge_router.cli.verbs.bench_peers import PeerOptions, beside
 from edge_router.errors import InvalidInput
 

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from edge_router.catalog import model_cards
-from edge_router.cli import building, fetching, output
+from edge_router.cli.chat import building, fetching
 from edge_router.cli.session import Session, named
+from edge_router.cli.terminal import output
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
+from edge_router.cli.calibrate.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
+from edge_router.cli.calibrate.similarity import calibrate_cache
+from edge_router.cli.calibrate.tiers import calibrate_tiers, tell
+from edge_router.cli.calibrate.tool_calling import CASES, calibrate_tools
+from edge_router.cli.calibrate.typed_questions import calibrate_decisions
 from edge_router.cli.session import Session, choose_model
-from edge_router.cli.similarity import calibrate_cache
-from edge_router.cli.tiers import calibrate_tiers, tell
-from edge_router.cli.tool_calling import CASES, calibrate_tools
-from edge_router.cli.typed_questions import calibrate_decisions
+from edge_router.cli.terminal import output
 from edge_router.config.settings import Config
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Installation, server_key
+from edge_router.cli.terminal.failures import told
 from edge_router.cli.verbs.keys import in_words, key_of, limits_of
 from edge_router.config.settings import Config
 from edge_router.errors import ConfigError

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli.question import ChatQuestion, ask
+from edge_router.cli.chat.question import ChatQuestion, ask
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -8,13 +8,14 @@ from typing import Literal
 
 import typer
 
-from edge_router.cli import output, reasons
-from edge_router.cli.failures import told
-from edge_router.cli.kept_conversations import KeptConversation, KeptConversations
-from edge_router.cli.line_reader import LineReader
-from edge_router.cli.question import ChatQuestion
+from edge_router.cli.chat import reasons
+from edge_router.cli.chat.kept_conversations import KeptConversation, KeptConversations
+from edge_router.cli.chat.question import ChatQuestion
+from edge_router.cli.chat.speaker import Interrupted, Message, Speaker, system_message
 from edge_router.cli.session import Session
-from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.failures import told
+from edge_router.cli.terminal.line_reader import LineReader
 from edge_router.errors import ContextOverflow, EdgeRouterError
 from edge_router.parsing import strict_json
 from edge_router.system.disk import write_text

@@ -15,10 +15,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router.cli import output, typed_questions
-from edge_router.cli.failures import told
+from edge_router.cli.calibrate import typed_questions
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Installation
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.failures import told
 from edge_router.cli.verbs import (
     caller_checks,
     graphics,
@@ -259,7 +260,7 @@ def _provider(section: str, loaded: Router, asked: str) -> Finding:
 
 def drift(site: Installation, config: Config) -> Found:
     """Nothing where no threshold was calibrated, or too little was asked since."""
-    from edge_router.cli.reasons import drift_words
+    from edge_router.cli.chat.reasons import drift_words
     from edge_router.routing.thresholds.drift import current_drift
 
     found = current_drift(config, site.paths)
@@ -270,7 +271,7 @@ def drift(site: Installation, config: Config) -> Found:
 
 def memory(section: str, config: Config, paths: Paths) -> Found:
     """Whether the configured model fits as it is configured; nothing where that can't be planned."""
-    from edge_router.cli.fetching import planned
+    from edge_router.cli.chat.fetching import planned
     from edge_router.cli.verbs.plan_table import why_cut
 
     plan = planned(config, paths)
@@ -288,9 +289,9 @@ def memory(section: str, config: Config, paths: Paths) -> Found:
 
 def weak(site: Installation, config: Config) -> Found:
     from edge_router.catalog import find_model
-    from edge_router.cli.building import BUILT_ENGINES, is_ready, weights_key
-    from edge_router.cli.sentences import quoted
-    from edge_router.cli.suggestion import suggestion
+    from edge_router.cli.chat.building import BUILT_ENGINES, is_ready, weights_key
+    from edge_router.cli.chat.suggestion import suggestion
+    from edge_router.cli.terminal.sentences import quoted
     from edge_router.engines import resolved
     from edge_router.hub import target_of
     from edge_router.system.disk import tree_bytes

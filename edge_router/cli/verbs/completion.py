@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.sentences import ME
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.sentences import ME
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from edge_router.cli import output
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

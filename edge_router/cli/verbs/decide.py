@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output, reasons
-from edge_router.cli.building import prepare
-from edge_router.cli.piped import piped_input, readable
+from edge_router.cli.chat import reasons
+from edge_router.cli.chat.building import prepare
 from edge_router.cli.session import Session, choose_model
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.piped import piped_input, readable
 from edge_router.control.reasons import why
 from edge_router.errors import InvalidRequest, clipped
 from edge_router.questions.checking import ProtocolWords, check

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli import picture as pictures
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal import picture as pictures
 
 if TYPE_CHECKING:
-    from edge_router.cli.picture import Picture
+    from edge_router.cli.terminal.picture import Picture
     from edge_router.routing.evaluation import Evaluation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -76,7 +76,7 @@ def evaluate(
 
         write_picture(plot, curves(found.found), "The curves are")
     if latency is not None:
-        from edge_router.cli.chart import latency_chart
+        from edge_router.cli.terminal.chart import latency_chart
 
         for name, times in found.times.items():
             output.say(

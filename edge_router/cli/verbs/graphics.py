@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from edge_router.cli import output
 from edge_router.cli.findings import Finding, Found
+from edge_router.cli.terminal import output
 
 if TYPE_CHECKING:
     from edge_router.engines.webgpu.adapters import Adapter

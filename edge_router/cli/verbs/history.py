@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
 
 if TYPE_CHECKING:
     from edge_router.ledger import Record
@@ -81,7 +81,7 @@ def history(
 
 
 def _conversations(session: Session) -> None:
-    from edge_router.cli.kept_conversations import KeptConversations
+    from edge_router.cli.chat.kept_conversations import KeptConversations
 
     every = KeptConversations(session.paths.conversations).all()
     if session.json:

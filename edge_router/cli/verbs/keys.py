@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.confirming import asked, is_someone_there
 from edge_router.cli.verbs.config_file import alone, edited, save
 from edge_router.cli.verbs.configuration import toml_of
 from edge_router.config.callers import CALLERS, CallerConfig

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.building import make_ready
-from edge_router.cli.sentences import quoted
+from edge_router.cli.chat.building import make_ready
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.sentences import quoted
 
 if TYPE_CHECKING:
     from edge_router.labelling.label_files import LabelFile

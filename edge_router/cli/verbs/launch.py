@@ -11,13 +11,15 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli import clients, output, runtime_file, shells
-from edge_router.cli.building import make_ready
-from edge_router.cli.client_files import Unmergeable, merged, save
-from edge_router.cli.clients import CLIENTS, Client, Target
-from edge_router.cli.sentences import ME, quoted
+from edge_router.cli import runtime_file
+from edge_router.cli.chat.building import make_ready
+from edge_router.cli.launch import clients, shells
+from edge_router.cli.launch.client_files import Unmergeable, merged, save
+from edge_router.cli.launch.clients import CLIENTS, Client, Target
+from edge_router.cli.launch.shells import Shell
 from edge_router.cli.session import Session, nearest, server_key
-from edge_router.cli.shells import Shell
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.sentences import ME, quoted
 from edge_router.cli.verbs import launching
 from edge_router.config.settings import Config
 from edge_router.errors import ClientNotConfigured, InvalidClientFile, UnknownModel

@@ -15,8 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from edge_router.cli import logs, output
-from edge_router.cli.shells import for_batch_file
+from edge_router.cli.launch.shells import for_batch_file
+from edge_router.cli.terminal import logs, output
 from edge_router.errors import NoServer, ServerKeyRefused
 from edge_router.parsing import strict_json
 

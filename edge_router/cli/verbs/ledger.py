@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.confirming import confirmed
-from edge_router.cli.kept_conversations import KeptConversations
+from edge_router.cli.chat.kept_conversations import KeptConversations
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.confirming import confirmed
 from edge_router.errors import InvalidData
 from edge_router.system.disk import storage_errors
 

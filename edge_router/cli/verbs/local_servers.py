@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edge_router.cli import output
-from edge_router.cli.confirming import asked
-from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Installation, Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.confirming import asked
+from edge_router.cli.terminal.failures import told
 from edge_router.config.settings import Config
 from edge_router.engines.choice import SERVED
 from edge_router.engines.local_server.servers import LocalServer, ServedModel

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.building import make_ready
+from edge_router.cli.chat.building import make_ready
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
 from edge_router.errors import EngineUnavailable
 from edge_router.parsing.sizes import binary
 

@@ -18,9 +18,10 @@ from edge_router.catalog import (
     model_cards,
 )
 from edge_router.catalog.configs import MLC_CONFIG
-from edge_router.cli import fetching, output
-from edge_router.cli.confirming import confirmed
+from edge_router.cli.chat import fetching
 from edge_router.cli.session import Session, named
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.confirming import confirmed
 from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.hub import all_fetched, damage_of, fetch, remove_fetched, target_of
 from edge_router.store.tensor_index import records

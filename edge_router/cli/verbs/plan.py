@@ -8,8 +8,8 @@ import typer
 
 from edge_router.api import model_plans
 from edge_router.catalog import model_cards
-from edge_router.cli import output
 from edge_router.cli.session import Session, named
+from edge_router.cli.terminal import output
 from edge_router.cli.verbs import local_servers, plan_table
 from edge_router.cli.verbs.planning import explanation, tell
 from edge_router.device.gpu_models import gpu_models

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edge_router.api.model_plans import ModelPlan
 from edge_router.api.model_ranking import class_of, shortlist
-from edge_router.cli import output
+from edge_router.cli.terminal import output
 from edge_router.cli.verbs.planning import cut_words
 from edge_router.parsing.sizes import binary
 from edge_router.routing.routers.fitting import strength_of

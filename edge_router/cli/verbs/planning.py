@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_router.api.model_plans import ModelPlan
-from edge_router.cli import output
+from edge_router.cli.terminal import output
 from edge_router.parsing.sizes import binary
 from edge_router.vram import PARTS, Plan, Remedy
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_router.cli.chart import ticks
-from edge_router.cli.picture import COLOURS, Mark, Picture, Polyline, TextMark, below
+from edge_router.cli.terminal.chart import ticks
+from edge_router.cli.terminal.picture import COLOURS, Mark, Picture, Polyline, TextMark, below
 from edge_router.routing.evaluation import Evaluation, RouterMetrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 420, 300, 48, 140

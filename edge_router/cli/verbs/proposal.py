@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_router.api.model_plans import ModelPlan
 from edge_router.api.proposals import Proposal
-from edge_router.cli import output
+from edge_router.cli.terminal import output
 from edge_router.cli.verbs.planning import chart, explanation
 
 

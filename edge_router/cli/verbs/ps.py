@@ -6,8 +6,8 @@ from typing import Annotated, cast
 
 import typer
 
-from edge_router.cli import output
 from edge_router.cli.session import Session, server_key
+from edge_router.cli.terminal import output
 from edge_router.cli.verbs.running_server import asked, running
 from edge_router.parsing.sizes import binary
 

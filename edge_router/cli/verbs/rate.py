@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.sentences import quoted
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.sentences import quoted
 
 if TYPE_CHECKING:
     from edge_router.ledger import Ledger, Record

@@ -7,9 +7,9 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found, State
 from edge_router.cli.session import Installation
+from edge_router.cli.terminal.failures import told
 from edge_router.cli.verbs.running_server import RunningServer, address, running
 from edge_router.config import listed_prices
 from edge_router.config.listed_prices import EXTRA, PACKAGE

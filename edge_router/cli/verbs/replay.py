@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
+from edge_router.cli.calibrate.typed_questions import replay_decisions
 from edge_router.cli.session import Session
-from edge_router.cli.typed_questions import replay_decisions
+from edge_router.cli.terminal import output
 
 if TYPE_CHECKING:
     from edge_router.ledger import Record

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.confirming import confirmed
-from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Installation, Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.confirming import confirmed
+from edge_router.cli.terminal.failures import told
 from edge_router.errors import InvalidData, StorageError
 
 if TYPE_CHECKING:

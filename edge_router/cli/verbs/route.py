@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.piped import piped_input, readable
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.piped import piped_input, readable
 from edge_router.cli.verbs import traffic
 from edge_router.types import Decision, Reason
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.building import make_ready
+from edge_router.cli.chat.building import make_ready
 from edge_router.cli.request_log import RequestLog
-from edge_router.cli.sentences import sentence
 from edge_router.cli.session import Session, choose_model, server_key
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.sentences import sentence
 from edge_router.config.settings import Config
 from edge_router.errors import EdgeRouterError, PortInUse
 from edge_router.system.disk import storage_errors
@@ -23,7 +23,7 @@ from edge_router.system.paths import Paths
 from edge_router.system.rotating_file import RotatingFile
 
 if TYPE_CHECKING:
-    from edge_router.cli.door import ResidentDoor
+    from edge_router.cli.chat.door import ResidentDoor
     from edge_router.server.dashboard.dashboard import Dashboard
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -60,7 +60,7 @@ def serve(
         with storage_errors(log.parent):
             sys.stderr = RotatingFile(log)
     session = Session(ctx)
-    from edge_router.cli.door import ResidentDoor
+    from edge_router.cli.chat.door import ResidentDoor
 
     door = ResidentDoor(session)
     config = session.config(
@@ -70,7 +70,7 @@ def serve(
         config, _ = choose_model(model, config, ())
     key = server_key(config)
     from edge_router.callers.keys import KeyRing
-    from edge_router.server.listen import OLLAMA_PORT, bind
+    from edge_router.server.http.listen import OLLAMA_PORT, bind
     from edge_router.server.serve import run
 
     def try_port() -> None:
@@ -168,7 +168,7 @@ def _ready(url: str, config: Config, session: Session) -> None:
 
 
 def _drift(config: Config, paths: Paths) -> str | None:
-    from edge_router.cli.reasons import drift_words
+    from edge_router.cli.chat.reasons import drift_words
     from edge_router.routing.thresholds.drift import current_drift
 
     try:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output, runtime_file
-from edge_router.cli.building import make_ready
+from edge_router.cli import runtime_file
+from edge_router.cli.chat.building import make_ready
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
 from edge_router.config.settings import keys
 from edge_router.system.background_service import Program, Service, Step, service_for
 from edge_router.system.disk import storage_errors

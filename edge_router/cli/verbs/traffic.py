@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from edge_router.cli import output
+from edge_router.cli.terminal import output
 from edge_router.config.tiers import bound_of
 from edge_router.errors import EdgeRouterError
 

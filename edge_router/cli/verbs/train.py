@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
 
 if TYPE_CHECKING:
     from edge_router.catalog import RouterCard
@@ -208,7 +208,7 @@ def _curve(
     session: Session, data: Labelled, card: RouterCard, seed: int, file: Path
 ) -> tuple[CurvePoint, ...]:
     """Drawn into `file` too; the base router is a level line, for a logarithmic axis has no 0."""
-    from edge_router.cli.chart import Point, chart
+    from edge_router.cli.terminal.chart import Point, chart
     from edge_router.cli.verbs.evaluate import write_picture
     from edge_router.compile.training.curve import learning_curve
 

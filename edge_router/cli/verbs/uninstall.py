@@ -12,9 +12,11 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli import output, resident, runtime_file
-from edge_router.cli.confirming import confirmed
+from edge_router.cli import runtime_file
+from edge_router.cli.chat import resident
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.confirming import confirmed
 from edge_router.cli.verbs import service
 from edge_router.system.background_service import Service
 from edge_router.system.disk import remove_tree, storage_errors, tree_bytes

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
+from edge_router.cli.terminal.confirming import is_someone_there
 from edge_router.errors import InvalidRequest
 
 if TYPE_CHECKING:

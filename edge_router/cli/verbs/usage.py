@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_router.cli import output
 from edge_router.cli.session import Session
+from edge_router.cli.terminal import output
 
 if TYPE_CHECKING:
     from edge_router.config.settings import Config

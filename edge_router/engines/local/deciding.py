@@ -12,11 +12,11 @@ from typing import TypeAlias
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import MEDIA_NEEDS, ChatRequest, Need, ReasoningOptions
-from edge_router.engines.local.branches import Branch
-from edge_router.engines.local.line import Line
 from edge_router.engines.local.prompt import PLACE, Prompter
-from edge_router.engines.local.scheduler import Scheduler
-from edge_router.engines.local.survey import SurveyReader, Weighed
+from edge_router.engines.local.scheduling.branches import Branch
+from edge_router.engines.local.scheduling.line import Line
+from edge_router.engines.local.scheduling.scheduler import Scheduler
+from edge_router.engines.local.scheduling.survey import SurveyReader, Weighed
 from edge_router.errors import (
     ContextOverflow,
     InvalidRequest,

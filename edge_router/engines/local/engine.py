@@ -17,20 +17,20 @@ from edge_router.chat.request import (
     Vocabulary,
 )
 from edge_router.engines.base import CHOOSING, Capabilities, Prompt
-from edge_router.engines.local.answer import AnswerDecoder
-from edge_router.engines.local.answer_mask import AnswerMask, Openings, Thinking
-from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.deciding import QuestionScorer
-from edge_router.engines.local.form_mask import Form
-from edge_router.engines.local.jobs import GenerationTask, UnloadPolicy
-from edge_router.engines.local.line import Line
-from edge_router.engines.local.loops import LoopGuard, asked_by
-from edge_router.engines.local.prefixes import Keeper
+from edge_router.engines.local.forms.answer_mask import AnswerMask, Openings, Thinking
+from edge_router.engines.local.forms.constraint import Grammars
+from edge_router.engines.local.forms.form_mask import Form
 from edge_router.engines.local.prompt import LocalPrompt, Prompter, callable_here
-from edge_router.engines.local.reader import Reader
+from edge_router.engines.local.reading.answer import AnswerDecoder
+from edge_router.engines.local.reading.loops import LoopGuard, asked_by
 from edge_router.engines.local.runner import ModelRunner
 from edge_router.engines.local.sampler import Sampler, SamplingDefaults
-from edge_router.engines.local.scheduler import Scheduler
+from edge_router.engines.local.scheduling.jobs import GenerationTask, UnloadPolicy
+from edge_router.engines.local.scheduling.line import Line
+from edge_router.engines.local.scheduling.prefixes import Keeper
+from edge_router.engines.local.scheduling.reader import Reader
+from edge_router.engines.local.scheduling.scheduler import Scheduler
 from edge_router.errors import ContextOverflow, InvalidRequest
 from edge_router.prompts.answer_format import TEXT_ONLY, AnswerFormat
 from edge_router.prompts.template import Template

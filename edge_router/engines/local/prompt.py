@@ -9,8 +9,8 @@ from itertools import takewhile
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Need, ReasoningOptions, Tool
 from edge_router.engines.base import Prompt
-from edge_router.engines.local.answer_parts import AnswerParts
-from edge_router.engines.local.sorting import Sorting
+from edge_router.engines.local.reading.answer_parts import AnswerParts
+from edge_router.engines.local.reading.sorting import Sorting
 from edge_router.errors import TemplateError, UnsupportedRequest
 from edge_router.prompts.answer_format import AnswerFormat
 from edge_router.prompts.infill import Infill

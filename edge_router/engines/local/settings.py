@@ -11,8 +11,8 @@ from edge_router.catalog.cards import ModelCard
 from edge_router.chat.request import ChatRequest
 from edge_router.config.settings import Config
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.engines.local.prefixes import Keeper
 from edge_router.engines.local.prompt import system_messages
+from edge_router.engines.local.scheduling.prefixes import Keeper
 from edge_router.errors import InvalidData
 from edge_router.guard.inspection import Guard
 from edge_router.parsing.sizes import parse_size

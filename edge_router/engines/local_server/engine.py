@@ -17,7 +17,7 @@ from edge_router.chat.request import ChatRequest, JsonOutput, Need
 from edge_router.config.sections import StrongConfig
 from edge_router.config.settings import Config
 from edge_router.engines.base import Arriving, Capabilities, Prompt
-from edge_router.engines.local.loops import asked_by, by_texts
+from edge_router.engines.local.reading.loops import asked_by, by_texts
 from edge_router.engines.local_server import NAME
 from edge_router.engines.local_server.dialects import OllamaDialect, ServedDialect
 from edge_router.engines.local_server.failures import StillLoading, ours

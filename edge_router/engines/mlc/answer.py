@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, Usage
-from edge_router.engines.local.answer import AnswerDecoder, AnswerPiece
-from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.prompt import LocalPrompt
+from edge_router.engines.local.reading.answer import AnswerDecoder, AnswerPiece
+from edge_router.engines.local.reading.loops import LoopGuard, asked_by
+from edge_router.engines.local.reading.sorting import Sorting
 from edge_router.engines.local.sampler import SampledToken
-from edge_router.engines.local.sorting import Sorting
 from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.call import Calls
 from edge_router.engines.mlc.chunks import error_of, finish_of

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_router.architectures.key_values import PageForm
-from edge_router.engines.local.pages import PageTable
+from edge_router.engines.local.scheduling.pages import PageTable
 from edge_router.engines.tvm.buffers import aligned
 from edge_router.engines.tvm.device import Device
 from edge_router.engines.tvm.states import StateMemory

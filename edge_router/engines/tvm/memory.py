@@ -14,8 +14,8 @@ from typing import cast
 from edge_router.config.settings import Config
 from edge_router.device import free_memory
 from edge_router.device.process import can_reserve, give_back, resident_bytes
-from edge_router.engines.local.constraint import tokenizer_bytes
-from edge_router.engines.local.jobs import UnloadPolicy
+from edge_router.engines.local.forms.constraint import tokenizer_bytes
+from edge_router.engines.local.scheduling.jobs import UnloadPolicy
 from edge_router.engines.tvm.runtime import load_runtime
 from edge_router.errors import OutOfMemory
 from edge_router.system.paths import Paths

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_router.architectures.mixers import STATE_BYTES, spare_states, state_slots
-from edge_router.engines.local.states import NOTHING, StateTable
+from edge_router.engines.local.scheduling.states import NOTHING, StateTable
 from edge_router.engines.tvm.buffers import aligned
 
 _BEFORE = -1  # in the place of a slot: the state that the row before left

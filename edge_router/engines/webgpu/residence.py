@@ -11,7 +11,7 @@ from edge_router.config.settings import Config
 from edge_router.device import free_memory, host
 from edge_router.device.process import resident_bytes
 from edge_router.device.vulkan import VulkanDevice, vulkan_devices
-from edge_router.engines.local.jobs import UnloadPolicy
+from edge_router.engines.local.scheduling.jobs import UnloadPolicy
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter
 from edge_router.parsing.sizes import Share, binary, in_bytes, parse_size
 from edge_router.system.paths import Paths

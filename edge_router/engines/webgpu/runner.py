@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from edge_router.engines.local.pages import PageTable
 from edge_router.engines.local.runner import Logits, TopK
+from edge_router.engines.local.scheduling.pages import PageTable
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words

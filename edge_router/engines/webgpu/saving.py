@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_router.engines.local.pages import PageTable
+from edge_router.engines.local.scheduling.pages import PageTable
 from edge_router.engines.webgpu.gpu import GpuDevice
 from edge_router.records import dataclass
 from edge_router.webgpu_program import PAGE_SIZE

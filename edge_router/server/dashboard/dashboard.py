@@ -15,7 +15,7 @@ from edge_router.api.client import Controller
 from edge_router.server.dashboard.access import DashboardAccess
 from edge_router.server.dashboard.data_routes import DataRoutes, Save
 from edge_router.server.dashboard.page import files, sent
-from edge_router.server.listen import reached
+from edge_router.server.http.listen import reached
 from edge_router.server.running import RunningAnswers
 
 PREFIX = "/dashboard/"

@@ -20,10 +20,10 @@ from edge_router.errors import InvalidRequest
 from edge_router.records import dataclass
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.routing.thresholds.traffic_summary import summarized
-from edge_router.server.body import read
 from edge_router.server.dashboard.decision_rows import row_of
 from edge_router.server.dashboard.facts import facts
 from edge_router.server.dashboard.live import LiveStream
+from edge_router.server.http.body import read
 from edge_router.server.reply import json_reply
 from edge_router.server.running import RunningAnswers
 

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from edge_router.control.recording import Recorder
 from edge_router.ledger import Record
-from edge_router.server.exchange import FILLER
+from edge_router.server.http.exchange import FILLER
 from edge_router.server.running import RunningAnswers
 from edge_router.surfaces.wire import comment, dumps, event
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.cli.sentences import sentence
+from edge_router.cli.terminal.sentences import sentence
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.safetensors import SafetensorsReader
 from edge_router.errors import InvalidModel, MissingExtra, WeightsCorrupt

@@ -22,8 +22,8 @@ from edge_router.chat.request import ChatRequest, Need
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
-from edge_router.engines.local.scheduler import Scheduler
-from edge_router.engines.local.worker import Worker
+from edge_router.engines.local.scheduling.scheduler import Scheduler
+from edge_router.engines.local.scheduling.worker import Worker
 from edge_router.errors import (
     Cancelled,
     ContextOverflow,
@@ -256,8 +256,8 @@ def test_a_forgotten_engine_does_not_keep_the_interpreter(tmp_path: object) -> N
         import threading
         import numpy as np
         from edge_router.engines.local.sampler import Sampler, SamplingDefaults
-        from edge_router.engines.local.scheduler import Scheduler
-        from edge_router.engines.local.jobs import GenerationTask
+        from edge_router.engines.local.scheduling.scheduler import Scheduler
+        from edge_router.engines.local.scheduling.jobs import GenerationTask
         from edge_router.chat.request import SamplingParams
 
         class Runner:

@@ -163,7 +163,8 @@ def test_an_error_that_no_answer_is_to_blame_for_loads_the_model_anew(
     wanted = ask(asked)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "edge_router.engines.local.worker.Worker._admit", memory.watched("admit", lambda _: None)
+            "edge_router.engines.local.scheduling.worker.Worker._admit",
+            memory.watched("admit", lambda _: None),
         )
         memory.again(1)
         with pytest.raises(OutOfMemory):

@@ -20,8 +20,8 @@ from edge_router.api.client import Controller
 from edge_router.chat.reply import collect
 from edge_router.config.settings import Config
 from edge_router.device import Gpu, host, process
-from edge_router.engines.local.jobs import UnloadPolicy
 from edge_router.engines.local.runner import is_exhausted
+from edge_router.engines.local.scheduling.jobs import UnloadPolicy
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.engines.tvm import memory
 from edge_router.engines.tvm.memory import Residence

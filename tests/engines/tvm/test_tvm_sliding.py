@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.engines.local.sequences import SequencePool
+from edge_router.engines.local.scheduling.sequences import SequencePool
 from edge_router.engines.tvm.cache import PAGE_SIZE, PagedCache
 from edge_router.engines.tvm.engine import TvmRunner
 from edge_router.system.paths import Paths

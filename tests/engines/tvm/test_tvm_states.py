@@ -16,8 +16,8 @@ from edge_router.chat.events import TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import answered
-from edge_router.engines.local.branches import Branch, Branches
-from edge_router.engines.local.sequences import SequencePool
+from edge_router.engines.local.scheduling.branches import Branch, Branches
+from edge_router.engines.local.scheduling.sequences import SequencePool
 from edge_router.engines.tvm.engine import TvmRunner, open_model
 from edge_router.errors import UnsupportedTarget
 from edge_router.vram import ModelShape, Place, Settings, backend, estimate, total

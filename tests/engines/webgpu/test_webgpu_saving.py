@@ -12,7 +12,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import answered
-from edge_router.engines.local.prefixes import Keeper
+from edge_router.engines.local.scheduling.prefixes import Keeper
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner

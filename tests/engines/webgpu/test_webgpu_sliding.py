@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_router.compile.webgpu.build import build_program
-from edge_router.engines.local.sequences import SequencePool
+from edge_router.engines.local.scheduling.sequences import SequencePool
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.webgpu_program import PAGE_SIZE, Windows, footprint, pages_per_sequence

@@ -1,0 +1,1 @@
+"""What `edge-router calibrate` finds beside the threshold."""

@@ -1,0 +1,1 @@
+"""Other people's programs, started so that they ask this server."""

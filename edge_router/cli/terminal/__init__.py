@@ -1,0 +1,1 @@
+"""What a person sees and types: the two streams, sentences, progress, pictures, questions."""

@@ -1,0 +1,1 @@
+"""From chosen tokens to an answer: its text, its parts, its calls, its end."""

@@ -1,0 +1,1 @@
+"""HTTP as this server speaks it: connections, requests, bodies, sockets, bounds."""
