@@ -3,7 +3,8 @@
 A title, tags, questions to go on with, words to search for, an emoji. Any model that writes a sentence does
 them, and no router was trained on them: their prompts are long and look hard. They are known by what they
 demand at the beginning of the system prompt or at either end of what was said last; what stands between is
-the conversation itself.
+the conversation itself. A demand is one sentence, and no chore where it asks for more than that: what a person
+asks of a conversation may be as hard as anything.
 """
 
 from __future__ import annotations
@@ -15,31 +16,62 @@ from types import MappingProxyType
 from edge_router.chat.message import Message
 
 _HEAD, _TAIL = 300, 240  # characters in which it stands; a system prompt that gets to it later asks for more
-_SOON, _LATER = 70, 220  # characters behind the verb: what is wanted, and of what
+_LONGEST = 220  # characters behind the verb
 # A verb at the beginning of a sentence or a line, perhaps behind a word or two of manners.
 _DEMAND = re.compile(
     r"(?:^|[\n.:>!,])[\s\-*#>\d)]{0,6}"
     r"(?:please |now,? |then |your (?:task|job|goal) is to |you (?:will|must|should|are to) ){0,2}"
     r"(?:analy[sz]|assign|come up with|craft|creat|generat|giv|make|produc|provid|reflect|suggest|summari[sz]"
     r"|writ)"
-    r"\w{0,4}\b"
+    r"\w{0,4}\b\s*"
 )
-_CONVERSATION = re.compile(
-    r"\b(?:this|the|our|your|above|following|provided|user(?:'s)?|first) (?:[\w'-]+ ){0,3}"
+_END = re.compile(r"[.?!:](?:\s|$)|\n(?=\s|[-#*<>\[{]|\w+ ?:)")  # of a sentence
+_CONVERSATION = (
+    r"(?:\b(?:this|the|our|your|above|following|previous|provided|user(?:'s)?|first) (?:[\w'-]+ ){0,3}?"
     r"(?:chat|conversation|dialog(?:ue)?|thread|session|discussion|message|exchange)s?\b"
-    r"|\bmain themes?\b|\bthe user (?:might|may|could)\b"
+    r"(?! (?:app|application|bar|board|box|client|component|field|model|page|server|service|window)\b)"
+    r"|\bmain themes?\b|\bthe user (?:might|may|could)\b)"
 )
-_OTHER = re.compile(
-    r"\b(?:that|which|function|component|code|page|essay|song|app)\b"
-)  # no title but a program
+_SMALL = (  # what may stand between the verb and what it asks for
+    r"(?:(?:a|an|the|me|us|one|two|three|four|five|six|seven|some|single|few|short|brief|concise|clear|simple"
+    r"|descriptive|suitable|good|new|broad|general|specific|relevant|likely|possible|phrase|as|chat|conversation|thread"
+    r"|session|web|at|most|up|to|or|in|under|less|fewer|more|no|than|words?|char(?:acter)?s?|\d[\w–-]*),?\s+){0,9}"
+)
+# What joins it with the conversation.
+_JOINED = (
+    r"(?: ?\([^)]{0,40}\))?(?: or prompts?)?(?:,? with an? emojis?)?,?\s+(?:for|of|from|about|to|based on|that"
+    r"|summari[sz]ing|categori[sz]ing|describing|capturing)\b[^,;]{0,90}?"
+)
 _WANTED: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
-        "title": re.compile(r"\b(?:title|headline)\b|\bin (?:under|at most|fewer than) \d+ (?:char|word)"),
-        "tags": re.compile(r"\btags\b"),
-        "follow-ups": re.compile(r"\bfollow[- ]?ups?\b"),
-        "search query": re.compile(r"\bsearch quer(?:y|ies)\b"),
-        "emoji": re.compile(r"\bemoji\b"),
+        kind: re.compile(rf"{_SMALL}(?:{what}){_JOINED}{_CONVERSATION}")
+        for kind, what in {
+            "title": r"(?:title|headline)(?![\w-])",
+            "tags": r"tags\b",
+            "follow-ups": r"follow[- ]?ups\b|follow[- ]?up (?:questions?|prompts?|suggestions?|topics?)\b",
+            "search query": r"search quer(?:y|ies)\b",
+            "emoji": r"emoji\b",
+        }.items()
     }
+)
+# The conversation first, and behind it what is to be made of it.
+_MADE: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "title": re.compile(
+            rf"{_CONVERSATION}(?: (?:above|below|history))?(?: (?:into|as|in) {_SMALL}(?:title|headline)(?! case)\b"
+            r"|,? in (?:under|at most|fewer than) (?:\d+ char|1?\d words?\b))"
+        ),
+        "search query": re.compile(
+            rf"{_CONVERSATION}(?: history)? (?:and|to) (?:say|tell|decide|determine)\b.{{0,50}}\bsearch quer(?:y|ies)\b"
+        ),
+        "emoji": re.compile(rf".{{0,60}}{_CONVERSATION} (?:by|with|through|as|in) {_SMALL}emoji\b"),
+    }
+)
+# No chore, whatever a title is to be given beside it.
+_WORK = re.compile(
+    r"\b(?:abstract|algorithms?|code|component|critique|database|deriv\w+|detailed (?:analysis|report)|diagnos\w+"
+    r"|dsl|e-?mails?|essay|explain|explanation|function|in detail|legal|proof|prov(?:e|ing)|regex|schema|script|solve"
+    r"|song|sql|translat\w+|why)\b"
 )
 _WORDS = (
     "title",
@@ -70,13 +102,11 @@ def chore_of(messages: Sequence[Message]) -> str | None:
 
 
 def _demanded(text: str) -> str | None:
-    wanted = [(kind, pattern) for kind, pattern in _WANTED.items() if pattern.search(text)]
-    if wanted:
-        for verb in _DEMAND.finditer(text):
-            later = re.split(r"[?!]", text[verb.end() : verb.end() + _LATER], maxsplit=1)[0]
-            soon = _OTHER.split(later[:_SOON], maxsplit=1)[0]
-            for kind, pattern in wanted:
-                one, other = (pattern, _CONVERSATION) if pattern.search(soon) else (_CONVERSATION, pattern)
-                if one.search(soon) and other.search(later):
-                    return kind
+    for verb in _DEMAND.finditer(text):
+        sentence = _END.split(text[verb.end() : verb.end() + _LONGEST], maxsplit=1)[0]
+        if not _WORK.search(sentence):
+            for wanted in (_WANTED, _MADE):
+                for kind, pattern in wanted.items():
+                    if pattern.match(sentence):
+                        return kind
     return "title" if _NAMED.search(text) else None

@@ -27,6 +27,12 @@ CHORES = {
         ("- You will create a brief title based on the first message that somebody sends.", "hello"),
         ("You write short titles for conversations.", "sort a list"),
         ("Summarize this coding conversation in under 50 characters.", HISTORY),
+        (
+            "",
+            "Write a 4 word title for this conversation\nuser: prove the theorem\nassistant: explain the law first",
+        ),
+        ("", f"Create a phrase of 3-5 words as a title for the previous conversation.\n{HISTORY}"),
+        ("", f"Sum it up. Summarize the conversation in 5 words or fewer as a title.\n{HISTORY}"),
     ],
     "tags": [
         ("", f"### Task:\nProvide 1 to 3 broad tags for the main themes of the chat history.\n{HISTORY}")
@@ -59,6 +65,31 @@ QUESTIONS = [
         "You help with sales. " * 20 + "Also generate a title for this conversation.",
         "How do I calculate a discount?",
     ),
+    # Work of which a conversation or a title is a part.
+    ("", "Write a title and abstract for the following discussion of thresholds, and prove the theorem."),
+    (
+        "",
+        "Summarize this conversation in detail, list all decisions and follow-up tasks, and find legal risks.",
+    ),
+    ("", "Generate follow-up emails for this thread of messages with the lawyer."),
+    ("", "Analyze the following conversation for signs of manipulation and give it a title."),
+    ("", "Write follow-up questions for the patient in this conversation, with a differential diagnosis."),
+    ("", "Provide an analysis of the title dispute in this thread: who owns the land?"),
+    ("", "Write a search query for our chat logs in Elasticsearch's DSL that joins nested messages."),
+    ("", "Generate the SQL schema for a thread table: title, tags, user messages."),
+    ("", "Write a novel chapter. Title: The Conversation."),
+    ("", "Give a detailed critique of the following discussion section. Title: effects of statins"),
+    ("", "Create git tags for each message in this thread of commits by a script."),
+    ("", "Summarise our discussion: derive the equations again under the title 'Recap'"),
+    ("", "Give me tags and a full taxonomy for the messages in this dataset"),
+    ("", "Make the title of this chat window bold in CSS"),
+    ("", "Write an emoji parser for our chat messages"),
+    ("", "Create a Mermaid diagram of this conversation with a title"),
+    ("", "Give me the title and author of the book that this conversation quotes from"),
+    ("", "Summarize the argument of this discussion and give it a title, then refute it point by point"),
+    ("", "Give the implementation of a lock-free queue for the message thread with tags against ABA"),
+    ("", "Write the main themes of Hamlet with a title."),
+    ("", "Summarize the following conversation in under 50 words."),
     ("", ""),
 ]
 
