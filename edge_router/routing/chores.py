@@ -3,8 +3,8 @@
 A title, tags, questions to go on with, words to search for, an emoji. Any model that writes a sentence does
 them, and no router was trained on them: their prompts are long and look hard. They are known by what they
 demand at the beginning of the system prompt or at either end of what was said last; what stands between is
-the conversation itself. A demand is one sentence, and no chore where it asks for more than that: what a person
-asks of a conversation may be as hard as anything.
+the conversation itself. The title, or what it is, is what a sentence asks for itself: what a person asks of a
+conversation may be as hard as anything.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _CONVERSATION = (
     r"|\bmain themes?\b|\bthe user (?:might|may|could)\b)"
 )
 _SMALL = (  # what may stand between the verb and what it asks for
-    r"(?:(?:a|an|the|me|us|one|two|three|four|five|six|seven|some|single|few|short|brief|concise|clear|simple"
+    r"(?:(?:a|an|the|me|us|one|two|three|four|five|six|seven|some|single|few|of|short|brief|concise|clear|simple"
     r"|descriptive|suitable|good|new|broad|general|specific|relevant|likely|possible|phrase|as|chat|conversation|thread"
     r"|session|web|at|most|up|to|or|in|under|less|fewer|more|no|than|words?|char(?:acter)?s?|\d[\w–-]*),?\s+){0,9}"
 )
 # What joins it with the conversation.
 _JOINED = (
-    r"(?: ?\([^)]{0,40}\))?(?: or prompts?)?(?:,? with an? emojis?)?,?\s+(?:for|of|from|about|to|based on|that"
-    r"|summari[sz]ing|categori[sz]ing|describing|capturing)\b[^,;]{0,90}?"
+    r"(?: ?\([^)]{0,40}\))?(?: or prompts?)?(?:,? with an? emojis?)?,?\s+(?:for|of|from|about|to|based on"
+    r"|that|summari[sz]ing|categori[sz]ing|describing|capturing)\b[^,;]{0,90}?"
 )
 _WANTED: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
@@ -58,20 +58,22 @@ _WANTED: Mapping[str, re.Pattern[str]] = MappingProxyType(
 _MADE: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "title": re.compile(
-            rf"{_CONVERSATION}(?: (?:above|below|history))?(?: (?:into|as|in) {_SMALL}(?:title|headline)(?! case)\b"
+            rf"{_CONVERSATION}(?: (?:above|below|history))?"
+            rf"(?: (?:into|as|in) {_SMALL}(?:title|headline)(?! case)\b"
             r"|,? in (?:under|at most|fewer than) (?:\d+ char|1?\d words?\b))"
         ),
         "search query": re.compile(
-            rf"{_CONVERSATION}(?: history)? (?:and|to) (?:say|tell|decide|determine)\b.{{0,50}}\bsearch quer(?:y|ies)\b"
+            rf"{_CONVERSATION}(?: history)? (?:and|to) (?:say|tell|decide|determine)\b.{{0,50}}"
+            r"\bsearch quer(?:y|ies)\b"
         ),
         "emoji": re.compile(rf".{{0,60}}{_CONVERSATION} (?:by|with|through|as|in) {_SMALL}emoji\b"),
     }
 )
 # No chore, whatever a title is to be given beside it.
 _WORK = re.compile(
-    r"\b(?:abstract|algorithms?|code|component|critique|database|deriv\w+|detailed (?:analysis|report)|diagnos\w+"
-    r"|dsl|e-?mails?|essay|explain|explanation|function|in detail|legal|proof|prov(?:e|ing)|regex|schema|script|solve"
-    r"|song|sql|translat\w+|why)\b"
+    r"\b(?:abstract|algorithms?|code|component|critique|database|deriv\w+|detailed (?:analysis|report)"
+    r"|diagnos\w+|dsl|e-?mails?|essay|explain|explanation|function|in detail|legal|proof|prov(?:e|ing)|regex"
+    r"|schema|script|solve|song|sql|translat\w+|why)\b"
 )
 _WORDS = (
     "title",
