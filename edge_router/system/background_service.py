@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import plistlib
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -38,18 +38,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`content` goes to `file`; then `install` is run, in the end `remove`, `file` deleted and `after` run.
+    """`content`, made when it is asked for, goes to `file`; then `install` is run, in the end `remove`,
+    `file` deleted and `after` run.
 
     `check` succeeds where the system can keep programs for this user.
     """
 
     system: str
     file: Path
-    content: bytes
+    made: Callable[[], bytes]
     check: Step
     install: tuple[Step, ...]
     remove: tuple[Step, ...]
     after: tuple[Step, ...] = ()
+
+    @property
+    def content(self) -> bytes:
+        """Raises `ValueError` for what cannot stand in it."""
+        return self.made()
 
 
 def service_for(
@@ -65,6 +71,15 @@ def service_for(
     return _systemd(program, config / "systemd" / "user" / f"{program.name}.service")
 
 
+def _checked(program: Program) -> Program:
+    """Raises `ValueError` for letters that the files of these systems cannot hold."""
+    variables = [f"{name}={value}" for name, value in program.variables.items()]
+    for word in (*program.arguments, str(program.folder), *variables):
+        if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in word):
+            raise ValueError(f"{word!r} holds a line's end, or bytes that are no text")
+    return program
+
+
 # ---- systemd ----------------------------------------------------------------------------------------------
 
 
@@ -76,7 +91,7 @@ def _systemd(program: Program, file: Path) -> Service:
     return Service(
         "systemd",
         file,
-        systemd_unit(program).encode(),
+        lambda: systemd_unit(_checked(program)).encode(),
         control("show-environment"),
         (control("daemon-reload"), control("enable", unit), control("restart", unit)),
         (control("disable", "--now", unit, needed=False),),
@@ -85,7 +100,7 @@ def _systemd(program: Program, file: Path) -> Service:
 
 
 def systemd_unit(program: Program) -> str:
-    """A unit of the user's. Raises `ValueError` for what cannot stand in one."""
+    """A unit of the user's."""
     variables = [f"Environment={_unit_word(f'{name}={value}')}" for name, value in program.variables.items()]
     return "\n".join(
         [
@@ -118,8 +133,6 @@ def _unit_word(word: str, *, is_command: bool = False) -> str:
 
 
 def _escaped(word: str) -> str:
-    if any(ord(letter) < 32 for letter in word):
-        raise ValueError(f"{word!r} holds a line's end or the like")
     return word.replace("%", "%%")
 
 
@@ -131,7 +144,7 @@ def _launchd(program: Program, file: Path, user: str) -> Service:
     end = Step(("launchctl", "bootout", f"{domain}/{program.name}"), needed=False)
     begin = Step(("launchctl", "bootstrap", domain, str(file)))
     check = Step(("launchctl", "print", domain))
-    return Service("launchd", file, launchd_agent(program), check, (end, begin), (end,))
+    return Service("launchd", file, lambda: launchd_agent(_checked(program)), check, (end, begin), (end,))
 
 
 def launchd_agent(program: Program) -> bytes:
@@ -162,7 +175,7 @@ def _windows(program: Program, file: Path, user: str) -> Service:
     return Service(
         "Task Scheduler",
         file,
-        windows_task(program, user).encode("utf-16"),
+        lambda: windows_task(_checked(program), user).encode("utf-16"),
         tasks("/Query", "/FO", "LIST"),
         (
             tasks("/End", *name, needed=False),

@@ -47,6 +47,8 @@ def unit(tmp_path: Path) -> Path:
 def test_it_is_installed_told_and_removed(cli, systemctl, tmp_path, monkeypatch, paths):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-one")
     monkeypatch.setenv("EDGE_ROUTER_API_KEY", "sk-secret-two")
+    monkeypatch.setenv("EDGE_ROUTER_ACCESS", "a-secret-three")
+    monkeypatch.setenv("EDGE_ROUTER_STRONG_API_KEY_ENV", "EDGE_ROUTER_ACCESS")
     monkeypatch.setenv("EDGE_ROUTER_WEAK_THREADS", "2")
     done = cli("service", "install", *SCRIPTED)
     assert done.code == 0, done.err
@@ -56,8 +58,10 @@ def test_it_is_installed_told_and_removed(cli, systemctl, tmp_path, monkeypatch,
     ]
     text = unit(tmp_path).read_text()
     assert "secret" not in text and "secret" not in done.err
+    assert unit(tmp_path).stat().st_mode & 0o077 == 0, "addresses may hold passwords"
+    assert 'Environment="EDGE_ROUTER_STRONG_API_KEY_ENV=EDGE_ROUTER_ACCESS"' in text
     assert 'Environment="EDGE_ROUTER_WEAK_THREADS=2"' in text and "weak.engine=scripted" in text
-    assert "keyring set edge_router OPENAI_API_KEY" in done.err and "edge-router keys new" in done.err
+    assert "keyring set edge_router EDGE_ROUTER_ACCESS" in done.err and "edge-router keys new" in done.err
     told = cli("service", "status")
     assert told.code == 1 and str(unit(tmp_path)) in told.out and str(paths.log) in told.out
     file = RuntimeFile()
@@ -96,6 +100,18 @@ def test_printing_it_changes_nothing(cli, systemctl, tmp_path):
     done = cli("service", "install", "--print")
     assert done.code == 0 and "ExecStart=" in done.out and "# systemctl --user restart" in done.out
     assert not unit(tmp_path).exists() and systemctl.read_text() == ""
+
+
+@on_linux
+@pytest.mark.integration
+def test_a_setting_that_no_file_can_hold_is_told_and_hinders_nothing_else(cli, systemctl, monkeypatch):
+    for value in ("a\nb", "a\udcff"):
+        monkeypatch.setenv("EDGE_ROUTER_WEAK_MODEL", value)
+        done = cli("service", "install", *SCRIPTED)
+        assert (done.code, done.out) == (2, "") and "error: systemd cannot be told that" in done.err, value
+        assert cli("service", "status").code == 1 and "no; " in cli("service", "status").out
+        assert cli("service", "remove").err == "No service is installed.\n"
+        assert cli("uninstall", "--dry-run").code == 0
 
 
 def test_a_step_that_is_not_needed_may_fail():

@@ -61,9 +61,22 @@ def test_a_unit_of_systemd() -> None:
     assert f"ExecStart={command}" in lines
     assert f"Environment={odd.format('$').replace('a ', 'EDGE_ROUTER_HOME=a ', 1)}" in lines
     assert {"Restart=on-failure", "RestartPreventExitStatus=2", "WantedBy=default.target"} <= set(lines)
-    split = Program("x", "t", ("a\nExecStart=evil",), Path("/"), {})
-    with pytest.raises(ValueError, match="line's end"):
-        systemd_unit(split)
+
+
+@each("platform", [("linux",), ("darwin",), ("win32",)])
+def test_what_no_file_can_hold_is_refused_and_hinders_no_removal(platform: str) -> None:
+    rows: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+        (("a\nExecStart=evil",), {}),
+        (("a", "\x01"), {}),
+        (("a", "-m", "b", "\udcff"), {}),
+        (("a", "-m", "b"), {"EDGE_ROUTER_WEAK_MODEL": "a\r\nb"}),
+    )
+    for arguments, variables in rows:
+        program = Program("x", "t", arguments, Path("/"), variables)
+        found = service_for(platform, program, home=Path(HOME), environ={}, user="a")
+        assert found.remove and found.file.name
+        with pytest.raises(ValueError, match="line's end"):
+            _ = found.content
 
 
 def test_an_agent_of_launchd() -> None:

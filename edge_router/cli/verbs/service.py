@@ -16,8 +16,10 @@ from edge_router.cli.chat.building import make_ready
 from edge_router.cli.session import Session
 from edge_router.cli.terminal import output
 from edge_router.config.settings import keys
-from edge_router.system.background_service import Program, Service, Step, service_for
+from edge_router.config.variables import variable_of
+from edge_router.system.background_service import WRONG, Program, Service, Step, service_for
 from edge_router.system.disk import storage_errors
+from edge_router.system.paths import HOME_VARIABLE
 
 if TYPE_CHECKING:
     from edge_router.config.settings import Config
@@ -26,8 +28,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=T
 
 NAME, TITLE = "edge-router", "edge_router: answers on this machine"
 _PLACES = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 _NOT_RUNNING = 1
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 Run = Callable[[Step], "subprocess.CompletedProcess[str]"]
 
@@ -47,15 +49,15 @@ def install(
 ) -> None:
     """Start `edge-router serve` now and at every login, with your settings; again: with the new ones.
 
-    The variables EDGE_ROUTER_... of this shell go along, but none that looks like a key: no secret is written
-    anywhere. What it says goes to serve.log, in files that stay small (`edge-router service status` has the
-    path).
+    The variables of this shell that are settings go along, and no others: no key is written anywhere. What
+    it says goes to serve.log, in files that stay small (`edge-router service status` has the path).
     """
     session = Session(ctx)
     config = session.config()
     found = found_service(session)
+    content = _content(found)
     if print_:
-        output.write(f"# {found.file}\n{_text(found)}")
+        output.write(f"# {found.file}\n{_text(found, content)}")
         for step in found.install:
             output.write(f"# {subprocess.list2cmdline(step.words)}\n")
         return
@@ -63,7 +65,9 @@ def install(
     make_ready(session, config, yes=yes)
     with storage_errors(found.file.parent):
         found.file.parent.mkdir(parents=True, exist_ok=True)
-        found.file.write_bytes(found.content)
+        found.file.unlink(missing_ok=True)
+        with os.fdopen(os.open(found.file, _NEW, 0o600), "wb") as file:  # an address may hold a password
+            file.write(content)
     carry_out(found.install, run)
     output.say(f"{NAME} serves from now on, and from each login ({found.system}: {found.file}).")
     for words in _left_out(config):
@@ -173,16 +177,9 @@ def _arguments(session: Session) -> tuple[str, ...]:
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Those of this shell that tell where files are and how things are set, but no secret."""
-    return {
-        name: value
-        for name, value in sorted(environ.items())
-        if name in _PLACES or (name.startswith("EDGE_ROUTER_") and not _is_secret(name))
-    }
-
-
-def _is_secret(name: str) -> bool:
-    return any(word in name.split("_") for word in _SECRET)
+    """Those of this shell that tell where files are and how things are set: keys may have any other name."""
+    ours = {*_PLACES, HOME_VARIABLE, *map(variable_of, keys())}
+    return {name: value for name, value in sorted(environ.items()) if name in ours}
 
 
 def _left_out(config: Config) -> list[str]:
@@ -210,6 +207,16 @@ def _user(environ: Mapping[str, str]) -> str:
     return f"{domain}\\{name}" if domain else name
 
 
-def _text(found: Service) -> str:
+def _content(found: Service) -> bytes:
+    """Ends the program where the settings hold what no such file can."""
+    try:
+        return found.content
+    except ValueError as error:
+        said = str(error).encode("utf-8", "backslashreplace").decode()
+        output.say(f"error: {found.system} cannot be told that: {said}; set it without", style="red")
+        raise typer.Exit(WRONG) from error
+
+
+def _text(found: Service, content: bytes) -> str:
     encoding = "utf-16" if found.file.suffix == ".xml" else "utf-8"
-    return found.content.decode(encoding)
+    return content.decode(encoding)
