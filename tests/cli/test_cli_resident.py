@@ -343,7 +343,7 @@ def test_it_imports_next_to_nothing(environment: dict[str, str]) -> None:
     answer, _, loaded = done.stdout.partition("MODULES ")
     assert (answer, len(weak.calls)) == ("You said: hello\n", 1)
     ours = {name for name in loaded.split() if name.startswith("edge_router")}
-    known = {"main", "output", "piped", "quick", "resident"}
+    known = {"chat", "chat.quick", "chat.resident", "main", "terminal", "terminal.output", "terminal.piped"}
     assert ours == {
         "edge_router",
         "edge_router.cli",
@@ -352,3 +352,12 @@ def test_it_imports_next_to_nothing(environment: dict[str, str]) -> None:
         *(f"edge_router.cli.{name}" for name in known),
     }
     assert not {"dataclasses", "inspect", "socket", "hashlib", "typer", "logging"} & set(loaded.split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what wakes who waits for a connection differs by system")
+def test_a_closed_door_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    with server("hi"):
+        (listening,) = [new for new in threading.enumerate() if new not in before and "door" in new.name]
+    listening.join(20)
+    assert not listening.is_alive()

@@ -98,6 +98,8 @@ class ResidentDoor:
                 (self._place / SOCKET).unlink(missing_ok=True)
         if listener is None:
             return
+        with contextlib.suppress(OSError):  # what waits in accept hears of this, and not of the close
+            listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         with self._lock:
             for line in self._open:
