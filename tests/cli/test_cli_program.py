@@ -36,7 +36,7 @@ def loaded_by(*arguments: str, env: dict[str, str]) -> set[str]:
 def test_help_and_version_load_next_to_nothing(environment, arguments):
     loaded = loaded_by(*arguments, env=environment)
     ours = {name for name in loaded if name.startswith("edge_router.")}
-    known = {"main", "command_line", "lazy", "options", "output", "quick"}
+    known = {"chat", "chat.quick", "command_line", "lazy", "main", "options", "terminal", "terminal.output"}
     known = {"cli", "records", "errors", "errors.redaction", *(f"cli.{name}" for name in known)}
     assert ours <= {f"edge_router.{name}" for name in known}
     assert not {"rich", "pydantic", "numpy", "tvm", "onnxruntime", "asyncio"} & loaded
