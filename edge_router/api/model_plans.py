@@ -274,12 +274,12 @@ def room_bandwidth(room: MemoryBudget, paths: Paths) -> float | None:
     """Bytes per second that the device reads, a processor by measuring it, a GPU by its driver's word or its
     maker's; None for one whose bandwidth can't be told from here."""
     from edge_router.device import gpus, host
-    from edge_router.device.bandwidth import best_bandwidth
+    from edge_router.device.bandwidth import bandwidth_file, best_bandwidth
 
     if room.device == "cpu":
         here = host(paths.artifacts / "host.json")
         machine = f"{here.cpu_name}, {here.memory_total} bytes"
-        return best_bandwidth(room.place.threads, paths.artifacts / "bandwidth.json", machine)
+        return best_bandwidth(room.place.threads, bandwidth_file(paths), machine)
     seen = gpus()
     told = next((gpu.bandwidth for gpu in seen if gpu.bandwidth and gpu.maker == "nvidia"), None)
     return told or next((rate for gpu in seen if (rate := _stated(gpu.name))), None)

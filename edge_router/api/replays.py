@@ -56,8 +56,10 @@ def replay(
     on sent to the strong model; without one, as it is set now.
 
     `caller`: only what that one asked; `days`: only the last so many. Raises `NothingRecorded`,
-    `NoThreshold`, `StorageError`, `ConfigError`.
+    `NoThreshold`, `InvalidInput`, `StorageError`, `ConfigError`.
     """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InvalidInput(f"the threshold is {threshold}, not in 0..1")
     config, paths = configured(config, settings), paths or Paths.default()
     since = 0.0 if days is None else time.time() - days * DAY_S
     every = Ledger(paths.ledger).records(since=since)

@@ -200,8 +200,10 @@ def _with(config: Config, key: str, value: object, source: str) -> Config:
             if own is None
             else [f"{own.table}.{own.one}.{name}" for name in NAMED_TABLES[own.table].hints]
         )
-        near = difflib.get_close_matches(key, known, n=1)
-        raise ConfigError(key, value, f"no such key{f'; did you mean {near[0]}?' if near else ''}", source)
+        cut = {name[: len(key)]: name for name in reversed(known)}  # a long name may be known by its beginning
+        near = difflib.get_close_matches(key, [*known, *cut], n=1)
+        meant = f"; did you mean {cut.get(near[0], near[0])}?" if near else ""
+        raise ConfigError(key, value, f"no such key{meant}", source)
     if (of := of_named(key)) is not None:
         return _with_named(
             config, of, setting_value(key, value, NAMED_TABLES[of.table].hints[of.field], source)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_router.parsing import strict_json
 from edge_router.system.disk import write_text
+from edge_router.system.paths import Paths
 
 _READ = 128 << 20  # bytes in all: several times what processors keep close
 _RUNS = 8
@@ -44,13 +45,24 @@ def best_bandwidth(
 
     It is kept in the file `memory` for as long as `machine`, a text that tells machines apart, is the same.
     """
-    known, key = 0.0, f"{machine}, {threads} threads"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        kept = strict_json.read_object(memory)
-        known = float(kept["bytes_per_s"]) if kept["key"] == key else 0.0
+    key = f"{machine}, {threads} threads"
+    known = kept_bandwidth(memory, key)
     best = max(known, measure(threads))
     if best > known:
         with suppress(OSError):  # a read-only home only costs the next plan a worse guess
             memory.parent.mkdir(parents=True, exist_ok=True)
             write_text(memory, json.dumps({"key": key, "bytes_per_s": best}))
     return best
+
+
+def bandwidth_file(paths: Paths) -> Path:
+    """Where the best of this machine is kept."""
+    return paths.artifacts / "bandwidth.json"
+
+
+def kept_bandwidth(memory: Path, key: str | None = None) -> float:
+    """Bytes per second that the file `memory` holds, under `key` where one is given; 0.0 where it holds none."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        kept = strict_json.read_object(memory)
+        return float(kept["bytes_per_s"]) if key in (None, kept["key"]) else 0.0
+    return 0.0

@@ -162,6 +162,9 @@ def test_what_the_ledger_holds_is_replayed_and_calibrated_on(paths):
     assert edge_router.calibrate(0.5, paths=paths, last=2).found.n == 2
     with pytest.raises(NothingRecorded):
         edge_router.replay(0.25, paths=paths, caller="anna")
+    for wrong in (4, -0.1, float("nan")):
+        with pytest.raises(InvalidInput, match="the threshold is"):
+            edge_router.replay(wrong, paths=paths)
 
 
 def test_routers_are_evaluated_beside_the_controls(paths, tmp_path):

@@ -151,6 +151,9 @@ def test_artifacts_of_one_kind_are_cleared_alone(cli, paths):
     library, prefix = built(paths), built(paths, kind="prefix")
     assert cli("artifacts", "clear", "--kind", "prefix", "-y").code == 0
     assert library.exists() and not prefix.exists()
+    for kind, said in (("prefix", "'prefix'; there is: library"), ("libary", "'libary'; there is: library")):
+        done = cli("artifacts", "clear", "--kind", kind, "-y")
+        assert done.code == 0 and said in done.err and library.exists(), kind
 
 
 def test_artifacts_verify_reads_every_byte(cli, paths):

@@ -13,6 +13,7 @@ from edge_router.cli.chat import suggestion as suggesting
 from edge_router.cli.chat.suggestion import DEMO, Suggestion, suggestion
 from edge_router.config.settings import Config
 from edge_router.device import host
+from edge_router.device.bandwidth import bandwidth_file, best_bandwidth
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.vram import budget
 
@@ -52,6 +53,8 @@ def test_it_is_looked_for_once_until_the_machine_changes(machine, paths, monkeyp
     machine(24 * GIB)
     assert suggestion(Config(), paths) is not None and len(looks) == 2
     assert suggestion(Config(), paths, look=True) is not None and len(looks) == 3
+    best_bandwidth(2, bandwidth_file(paths), "here", measure=lambda threads: 200e9)  # as `plan` finds it
+    assert suggestion(Config(), paths) == suggestion(Config(), paths) and len(looks) == 4
     for damage in ("", "[]", '{"key": 1}', "\x00"):
         (paths.artifacts / "suggestion.json").write_text(damage, encoding="utf-8")
         assert suggestion(Config(), paths) is not None

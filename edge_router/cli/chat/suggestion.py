@@ -15,6 +15,7 @@ from edge_router.cli.terminal.sentences import command
 from edge_router.config.sections import WeakConfig
 from edge_router.config.settings import Config
 from edge_router.device import host
+from edge_router.device.bandwidth import bandwidth_file, kept_bandwidth
 from edge_router.errors import EdgeRouterError
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
@@ -54,19 +55,24 @@ def suggestion(config: Config, paths: Paths, *, look: bool = False) -> Suggestio
     """
     if config.origin("weak.model") != "default":
         return None
-    memory = host(paths.artifacts / "host.json").memory_total
-    file, key = paths.artifacts / "suggestion.json", f"{version('edge-router')} {memory} {config.weak.device}"
-    found = None if look else Suggestion.read(file, key)
+    file = paths.artifacts / "suggestion.json"
+    found = None if look else Suggestion.read(file, _key(config, paths))
     if found is None:
         found = _looked(config, paths)
         if found is None:
             return None
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps({"key": key, **asdict(found)}))
+            write_text(file, json.dumps({"key": _key(config, paths), **asdict(found)}))
         except OSError:
             pass  # then it is looked for again
     return found if found.model != DEMO else None
+
+
+def _key(config: Config, paths: Paths) -> str:
+    """What it depends on. A bandwidth that `plan` has found to be higher is news: no two may advise apart."""
+    memory, rate = host(paths.artifacts / "host.json").memory_total, kept_bandwidth(bandwidth_file(paths))
+    return f"{version('edge-router')} {memory} {config.weak.device} {rate:.0f}"
 
 
 def _looked(config: Config, paths: Paths) -> Suggestion | None:

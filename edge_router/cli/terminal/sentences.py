@@ -117,10 +117,10 @@ def _weights_unavailable(error: e.WeightsUnavailable) -> str:
     if _own(error.what):
         return _then(f"{error.what}: {error.reason}", "name another, or take one of these", "models", "list")
     show = command("models", "show", *_pulled(error))
-    by_hand = f", or put it into {error.place} by hand (`{show}` tells how)" if error.place else ""
+    by_hand = f", or it lies in {error.place} (`{show}` tells how to put it there)" if error.place else ""
     return _then(
         f"{error.what} could not be fetched ({error.reason})",
-        f"when there is a network{by_hand}, go on with",
+        f"once there is a network{by_hand}, go on with",
         *("models", "pull", *_pulled(error)),
     )
 

@@ -101,7 +101,12 @@ def clear(
     yes: Yes = False,
 ) -> None:
     """Remove everything that was built; it is built again when it is needed."""
-    plan = _store(ctx).plan_removal(kind=kind, model=model, keys=key or None)
+    store = _store(ctx)
+    plan = store.plan_removal(kind=kind, model=model, keys=key or None)
+    kinds = dict.fromkeys(record.kind for record in store.scan().records) if kind and not plan.items else {}
+    if kinds and kind not in kinds:
+        output.say(f"Nothing here is of the kind {kind!r}; there is: {', '.join(kinds)}.")
+        return
     _carry_out(plan, dry_run=dry_run, yes=yes)
 
 

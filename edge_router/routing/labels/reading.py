@@ -58,8 +58,10 @@ def read_prompts(file: Path) -> tuple[str, ...]:
     if file.suffix.lower() == ".txt":
         try:
             found = tuple(line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidData(file, f"cannot be read: {error}") from error
+        except OSError as error:
+            raise InvalidData(file, f"cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise InvalidData(file, f"not UTF-8: {error}") from error
     else:
         rows, columns = read_rows(file)
         if "prompt" not in columns:

@@ -119,7 +119,7 @@ def test_a_text_file_holds_a_prompt_per_line(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("a.txt", b"\n \n", "holds no prompt"),
-        ("a.txt", b"\xff\xfe", "cannot be read"),
+        ("a.txt", b"\xff\xfe", "not UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n', "no column prompt; it has text"),
     ],
 )
@@ -127,6 +127,15 @@ def test_a_sample_without_prompts_is_refused(tmp_path: Path, name: str, content:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidData, match=reason):
         read_prompts(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["nowhere.txt", "nowhere.jsonl"])
+def test_a_sample_that_is_not_there_is_refused_without_a_number_of_the_system(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(InvalidData) as caught:
+        read_prompts(tmp_path / name)
+    assert caught.value.reason.startswith("cannot be read: ") and "Errno" not in caught.value.reason
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
