@@ -40,6 +40,11 @@ SENTENCES: Mapping[str, str] = {
     "gen_config": "A configuration is made by compiling, and the windows are options of that: "
     "edge-router compile MODEL --context-window-size 8192",
     "start": "A server is started with: edge-router serve",
+    "version": "The version is told by: edge-router --version",
+    "logs": "What a server has said stands in its terminal, or in the file that is named by: "
+    "edge-router service status",
+    "update": "Nothing updates itself: the package comes by pip, and models are fetched again with: "
+    "edge-router models pull",
 }
 
 OPTIONS: Mapping[str, str] = {
@@ -99,5 +104,5 @@ def refused(verb: Any, words: Sequence[str]) -> str | None:
         if ours in has:
             return f"No such option: {name} Did you mean {ours}?"
         if ours in _SETTINGS:
-            return f"No such option: {name} Here it is a setting: --set {_SETTINGS[ours]}"
+            return f"No such option: {name}; here it is a setting: --set {_SETTINGS[ours]}"
     return None

@@ -200,7 +200,9 @@ def _with(config: Config, key: str, value: object, source: str) -> Config:
             if own is None
             else [f"{own.table}.{own.one}.{name}" for name in NAMED_TABLES[own.table].hints]
         )
-        cut = {name[: len(key)]: name for name in reversed(known)}  # a long name may be known by its beginning
+        cut = {
+            name[: len(key)]: name for name in reversed(known)
+        }  # a long name may be known by its beginning
         near = difflib.get_close_matches(key, [*known, *cut], n=1)
         meant = f"; did you mean {cut.get(near[0], near[0])}?" if near else ""
         raise ConfigError(key, value, f"no such key{meant}", source)

@@ -61,7 +61,7 @@ def bandwidth_file(paths: Paths) -> Path:
 
 
 def kept_bandwidth(memory: Path, key: str | None = None) -> float:
-    """Bytes per second that the file `memory` holds, under `key` where one is given; 0.0 where it holds none."""
+    """Bytes per second that the file `memory` holds, of `key` where one is given; 0.0 where it holds none."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = strict_json.read_object(memory)
         return float(kept["bytes_per_s"]) if key in (None, kept["key"]) else 0.0

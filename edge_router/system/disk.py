@@ -157,6 +157,10 @@ def write_bytes(path: Path, content: bytes, *, like: Path | None = None) -> None
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+    except OSError as error:
+        if error.filename == str(draft):
+            error.filename = str(path)  # what was asked for; nobody knows the draft
+        raise
     finally:
         draft.unlink(missing_ok=True)
 

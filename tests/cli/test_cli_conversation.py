@@ -142,7 +142,7 @@ def test_save_overwrites_nothing(talk, tmp_path):
     file.write_text("mine", encoding="utf-8")
     done = talk("hello", f"/save {file}", "/save", "/save /nowhere/at/all.txt")
     assert file.read_text(encoding="utf-8") == "mine"
-    for words in ("exists; take another name", "needs a file name", "No such file or directory"):
+    for words in ("exists; take another name", "needs a file name", "all.txt: No such file or directory"):
         assert words in done.err, words
 
 

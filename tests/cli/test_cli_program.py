@@ -53,12 +53,13 @@ def test_completion_of_a_verb_loads_next_to_nothing(environment, program):
 
 
 def test_completion_knows_the_models(environment, program):
-    env = environment | {
-        "_EDGE_ROUTER_COMPLETE": "complete_bash",
-        "COMP_WORDS": "edge-router compile Smol",
-        "COMP_CWORD": "2",
-    }
-    assert "SmolLM2-135M-Instruct" in program(env=env).stdout.split()
+    for words in ("edge-router compile Smol", "edge-router chat --model Smol"):
+        env = environment | {
+            "_EDGE_ROUTER_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        assert "SmolLM2-135M-Instruct" in program(env=env).stdout.split(), words
 
 
 def test_completion_of_nothing_known_is_nothing(environment, program):

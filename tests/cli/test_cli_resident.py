@@ -22,6 +22,7 @@ from edge_router.api.client import Controller
 from edge_router.cli.chat import resident
 from edge_router.cli.chat.door import ResidentDoor
 from edge_router.cli.chat.quick import Context
+from edge_router.cli.chat.suggestion import DEMO
 from edge_router.cli.options import Options
 from edge_router.cli.session import Session
 from edge_router.config.settings import Config
@@ -56,11 +57,11 @@ def allowed(home: Path) -> Path:
 
 @contextmanager
 def server(
-    *replies: object, config: Config | None = None, options: Options | None = None
+    *replies: object, config: Config | None = None, options: Options | None = None, model_id: str = "small"
 ) -> Iterator[Serving]:
     """A door with a scripted model behind it, which is given to the block."""
     door = ResidentDoor(Session(Context(options or Options())))
-    weak = ScriptedEngine(*replies, model_id="small")  # type: ignore[arg-type]
+    weak = ScriptedEngine(*replies, model_id=model_id)  # type: ignore[arg-type]
     controller = Controller(
         config or Config.load(None),
         weak=weak,
@@ -115,6 +116,12 @@ def test_it_says_the_same(line: str, cli: Any, models: Any) -> None:
 
 def untimed(text: str) -> str:
     return text.partition(" tokens/s")[0].rpartition(",")[0] if " tokens/s" in text else text
+
+
+def test_the_demo_model_names_a_larger_one_there_too(cli: Any, models: Any) -> None:
+    with server(model_id=DEMO) as weak:
+        done = cli("chat", "hello")
+    assert len(weak.calls) == 1 and done.code == 0 and "error" not in done.err, done.err
 
 
 def test_what_is_piped_in_goes_along(cli: Any, models: Any) -> None:

@@ -23,10 +23,11 @@ from edge_router.cli.chat.resident import SOCKET, Gone, LineConnection, proof, s
 from edge_router.cli.chat.speaker import Interrupted, Speaker
 from edge_router.cli.options import Options
 from edge_router.cli.runtime_file import RuntimeFile
-from edge_router.cli.session import Session
+from edge_router.cli.session import Installation, Session
 from edge_router.cli.terminal import output
 from edge_router.cli.terminal.failures import exit_code, worded
 from edge_router.config.settings import Config, keys
+from edge_router.system.paths import Paths
 
 if TYPE_CHECKING:
     from edge_router.api.client import Controller
@@ -167,7 +168,7 @@ class ResidentDoor:
     def _answer(
         self, line: LineConnection, controller: Controller, asked: ChatQuestion, *, quiet: bool
     ) -> None:
-        session = _Visit(Options(quiet=quiet), controller, json=asked.json)
+        session = _Visit(Options(quiet=quiet), controller, self._session.paths, json=asked.json)
         wire, left = Wire(line), threading.Event()
         _in_thread("edge_router chat left", _watch, line, left)
         reasoning = ReasoningOptions(enabled=asked.thinking or None, shown=asked.thinking is not False)
@@ -221,8 +222,9 @@ class Wire:
 class _Visit(Session):
     """One question from outside: the controller that is there, and no ear for what modules log."""
 
-    def __init__(self, options: Options, controller: Controller, *, json: bool) -> None:
-        self.options, self.json, self._controller = options, json, controller
+    def __init__(self, options: Options, controller: Controller, paths: Paths, *, json: bool) -> None:
+        Installation.__init__(self, options, paths)
+        self.json, self._controller = json, controller
 
     def controller(self, config: Config) -> Controller:
         return self._controller

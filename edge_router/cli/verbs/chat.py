@@ -11,6 +11,12 @@ from edge_router.cli.chat.question import ChatQuestion, ask
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+def _names() -> list[str]:
+    from edge_router.catalog import model_cards
+
+    return ["auto", "weak", "strong", *model_cards()]
+
+
 @app.command()
 def chat(
     ctx: typer.Context,
@@ -27,6 +33,7 @@ def chat(
             "-m",
             metavar="NAME",
             help="auto, weak, strong, router-mf-0.5, a model card, a folder, a file or hf:OWNER/REPO.",
+            autocompletion=_names,
         ),
     ] = None,
     system: Annotated[str | None, typer.Option("--system", "-s", help="The system message.")] = None,
