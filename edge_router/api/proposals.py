@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from edge_router.api.model_plans import ModelPlan, Planning
-from edge_router.api.model_ranking import best_first, grade, is_special
+from edge_router.api.model_ranking import best_first, grade, is_special, shortlist
 from edge_router.catalog import ModelCard, find_model, model_cards
 from edge_router.config.arguments import SettingArguments, configured
 from edge_router.config.settings import Config
@@ -53,7 +53,7 @@ def propose(
     if roomy:
         longer = planning.report(_roomy(best.card, config))
         best = longer if chosen or grade(longer) == 0 else best
-    slow = [one for one in found if one.is_whole and grade(one) and _bytes(one) > _bytes(best)]
+    slow = [one for one in shortlist(found) if one.is_whole and grade(one) and _bytes(one) > _bytes(best)]
     return Proposal(best, _settings_of(best, config), tuple(sorted(slow, key=_bytes)))
 
 

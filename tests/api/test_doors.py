@@ -9,6 +9,7 @@ import pytest
 
 import edge_router
 from edge_router import Controller, ScriptedEngine
+from edge_router.api import model_plans
 from edge_router.chat.events import Usage
 from edge_router.config.settings import Config
 from edge_router.errors import (
@@ -100,6 +101,17 @@ def test_a_proposal_can_be_taken():
     assert config.weak.model == found.plan.shown.model
     assert all(each.best is not None for each in found.larger)
     assert edge_router.propose(weak__device="cuda", weak__vram_budget="100MiB") is None
+
+
+def test_no_older_model_is_proposed_where_its_successor_fits(paths, monkeypatch):
+    monkeypatch.setattr(model_plans, "room_bandwidth", lambda room, paths: 34e9)  # where 7B are slow
+    found = edge_router.propose(weak__device="cpu", weak__vram_budget="12GiB", paths=paths)
+    assert found is not None
+    names = {each.card.name for each in found.larger}
+    assert (
+        "Mistral-7B-Instruct-v0.3" in names
+        and not {"Mistral-7B-Instruct-v0.2", "Qwen2.5-7B-Instruct"} & names
+    )
 
 
 def test_what_was_chosen_is_not_proposed_again():

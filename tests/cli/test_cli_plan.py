@@ -160,6 +160,9 @@ def test_gpus_that_are_not_here(cli):
     assert json.loads(cli("plan", MODEL, "--gpu", "Radeon RX 7800XT", "--json").out)["device"] == "vulkan"
     given = cli("plan", MODEL, "--gpu", "RTX 3060", "--vram-budget", "5GiB", "--bandwidth", "100GB").out
     assert "of 5.0 GiB" in given and "100 GB/s (as given)" in given
+    for words in (("--gpu", "RTX", "3060"), ("--gpu", "RTX-3060"), ("--gpu", "NVIDIA", "3060")):
+        assert cli("plan", *words).out == cli("plan", "--gpu", "RTX 3060").out, words
+    assert "no GPU named 'RTX'" in cli("plan", MODEL, "--gpu", "RTX").err
     unknown = cli("plan", "--gpu", "RTX 3600")
     assert unknown.code == 2 and "RTX 3060" in unknown.err and "--bandwidth" in unknown.err
     shared = cli("plan", "--gpu", "m2 pro")

