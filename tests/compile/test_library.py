@@ -87,10 +87,9 @@ def test_progress_is_told(tmp_path: Path) -> None:
         ({"head_dim": 12}, "head_dim 12"),
         ({"prefill_chunk_size": 65}, "prefill_chunk_size 65"),
         ({"tensor_parallel_shards": 2}, "tensor_parallel_shards"),
-        ({"hidden_size": 72}, "hidden_size is 72"),
+        ({"hidden_size": 68}, "hidden_size is 68"),
         ({"intermediate_size": 100}, "intermediate_size is 100"),
         *(({"active_vocab_size": odd}, "active_vocab_size is") for odd in (0, -1, 1.5, "90", True, [90])),
-        ({"head_dim": 24, "num_attention_heads": 2}, "48"),
     ],
 )
 def test_contradictions_are_named(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
@@ -165,7 +164,7 @@ def test_a_mistake_of_a_definition_stays_one(tmp_path: Path, monkeypatch: pytest
 def test_a_library_that_lacks_functions_is_corrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Machine:
         def implements_function(self, name: str, query_imports: bool) -> bool:
-            return name != "batch_verify"
+            return name not in ("batch_verify", "_metadata")
 
     monkeypatch.setattr(library, "load_library", lambda path: Machine())
     with pytest.raises(ArtifactCorrupt, match="batch_verify"):

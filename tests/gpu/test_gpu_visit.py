@@ -130,7 +130,7 @@ def test_a_visit_goes_on_past_steps_that_hang_or_fail(
 
 def test_results_of_a_mended_checkout_are_not_the_packs_commits(run: Any, tmp_path: Path) -> None:
     source = tmp_path / "edge_router/config/settings.py"
-    source.parent.mkdir()
+    source.parent.mkdir(parents=True)
     source.write_text("one = 1", encoding="utf-8")
     before = run.sources(tmp_path)
     source.write_text("one = 2", encoding="utf-8")

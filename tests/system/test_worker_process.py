@@ -92,10 +92,10 @@ def test_cancelled_and_closed() -> None:
 
 
 def test_loading_that_hangs_is_ended_and_its_last_words_are_told() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())  # of which some may end meanwhile
     with pytest.raises(EngineUnavailable, match="did not end within 3 s; its last words: loading"):
         Child("counter", "counts", {"hang": True}, timeout_s=3)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_program_that_cannot_start() -> None:

@@ -82,7 +82,8 @@ def test_machine_code_is_of_the_architecture_that_was_asked_for(asked: str) -> N
 
 
 def test_every_architecture_is_among_them(models: Any) -> None:
-    left_out = {name for name in architectures() if architecture(name).mixers}  # which processors run alone
+    # Those that no GPU of TVM's runs yet.
+    left_out = {name for name in architectures() if architecture(name).mixers or architecture(name).experts}
     left_out.add("gemma3")  # a name of gemma3_text
     assert set(models.MODELS) == {"llama", *OTHERS} == set(architectures()) - left_out
 

@@ -73,10 +73,13 @@ def test_every_coded_type_is_read(tiny: ModuleType, tiny_llama: Any, tmp_path: P
     for kind in (Q[coded] for coded in CODED):
         file, (block, length) = tmp_path / f"{kind.name}.gguf", gguf.GGML_QUANT_SIZES[kind]
         writer = gguf.GGUFWriter(file, "llama")
-        for key, value in (("context_length", 64), ("embedding_length", 256), ("block_count", 1)):
+        writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+        sizes = {"embedding_length": 256, "feed_forward_length": len(rows), "attention.head_count": 4}
+        for key, value in ({"context_length": 64, "block_count": 1} | sizes).items():
             writer.add_uint32(f"llama.{key}", value)
         size = (len(rows), 256 // block * length)
         raw = np.random.default_rng(2).integers(0, 60, size, dtype=np.uint8)
+        writer.add_tensor("token_embd.weight", np.zeros((8, 256), np.float32))
         writer.add_tensor("blk.0.ffn_gate.weight", raw, raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -252,6 +255,7 @@ def test_missing_and_wrong_metadata_is_named(tiny_llama: Any) -> None:
     reader._file.fields["llama.block_count"] = "two"
     with pytest.raises(InvalidModel, match="'two', not a whole number"):
         _ = reader.config
+    reader._file.fields["llama.block_count"] = 2
     reader._file.fields["llama.attention.head_count"] = 0
     with pytest.raises(InvalidModel, match="0 attention heads"):
         _ = reader.config
