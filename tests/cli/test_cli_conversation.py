@@ -230,4 +230,5 @@ def test_settings_of_the_answers_to_come(talk, models):
     assert (
         "/set takes temperature" in done.err and "temperature" in done.err.partition("colour")[2]
     ) or done.err
+    assert "model               auto" in done.err and "weak                SmolLM2-135M-Instruct" in done.err
     assert "max_tokens          7" in done.err and 'system              "Be brief."' in done.err

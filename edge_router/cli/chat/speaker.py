@@ -209,6 +209,11 @@ class Speaker:
         return weak_title(self._config) if self.model == "weak" else self.model
 
     @property
+    def models(self) -> dict[str, str]:
+        """Whom it may ask, in words, weak and strong."""
+        return {"weak": weak_title(self._config), "strong": self._config.strong_title or "none"}
+
+    @property
     def _answer(self) -> Answer:
         assert self.last is not None
         return self.last

@@ -182,7 +182,8 @@ class ChatLoop:
 
     def show(self, _: str) -> None:
         """Whom this conversation asks, and with which settings."""
-        output.say(f"{'model'.ljust(20)}{self._speaker.title}")
+        for name, who in {"model": self._speaker.title, **self._speaker.models}.items():
+            output.say(f"{name.ljust(20)}{who}")
         for name, value in {"system": self._system, **self._speaker.settings}.items():
             if value is not None:
                 output.say(f"{name.ljust(20)}{json.dumps(value, ensure_ascii=False)}")
