@@ -66,6 +66,17 @@ def test_what_is_no_such_file_is_nothing() -> None:
         assert running() is None, text
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names there")
+def test_a_pipe_or_a_folder_in_its_place_keeps_nobody_waiting() -> None:
+    left()
+    (folder() / FILE).unlink()
+    os.mkfifo(folder() / FILE, 0o600)
+    assert running() is None
+    (folder() / FILE).unlink()
+    (folder() / FILE).mkdir(0o700)
+    assert running() is None
+
+
 def test_a_later_servers_is_left_alone(home: Path) -> None:
     first, second = left(), left("http://127.0.0.1:8080")
     assert not first.remove()

@@ -166,9 +166,12 @@ def _connected(model: object) -> LineConnection:
 
 def read(where: Path) -> Any:
     """What a server has left there. Raises `Gone` where others might have."""
-    with (where / FILE).open(encoding="utf-8") as file:
+    number = os.open(where / FILE, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would keep us waiting
+    with os.fdopen(number, encoding="utf-8") as file:
+        if not stat.S_ISREG((itself := os.fstat(number)).st_mode):
+            raise Gone
         if hasattr(os, "getuid"):
-            for found in (where.stat(), os.fstat(file.fileno())):
+            for found in (where.stat(), itself):
                 if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
                     raise Gone
         return strict_json.parse(file.read())
