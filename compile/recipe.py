@@ -10,6 +10,7 @@ from edge_router.catalog.configs import language_part
 from edge_router.config.settings import Config
 from edge_router.errors import ConfigError
 from edge_router.records import dataclass
+from edge_router.vram.budget import check_kept_numbers
 from edge_router.vram.estimate import SINK
 
 if TYPE_CHECKING:
@@ -66,10 +67,8 @@ class BuildSettings:
             kv_cache=weak.kv_cache,
             shared=shared,
         )
+        check_kept_numbers(config)
         forgets = weak.engine != MLC and settings.target in ("llvm", PROGRAM)
-        if weak.kv_cache != "auto" and not forgets:
-            reason = "only tvm on a processor and webgpu keep keys and values otherwise than auto"
-            _refuse(config, "weak.kv_cache", reason)
         if settings.endless and not forgets:
             _refuse(config, "weak.overflow", "only tvm on a processor and webgpu forget")
         if weak.engine != MLC:

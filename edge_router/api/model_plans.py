@@ -23,7 +23,7 @@ from edge_router.records import dataclass
 from edge_router.routing.routers.fitting import strength_of
 from edge_router.system.paths import Paths
 from edge_router.vram import ModelShape, Plan, Planner, Remedy, Settings, WindowRequest
-from edge_router.vram.budget import MemoryBudget, memory_budget_for, window_request_of
+from edge_router.vram.budget import MemoryBudget, check_kept_numbers, memory_budget_for, window_request_of
 from edge_router.vram.speed import decode_tokens_per_s
 
 
@@ -44,7 +44,7 @@ def plan(
     that need not be here, such as "RTX 3060", for the device, nine tenths of its memory and its bandwidth.
     `bandwidth`: what the device reads in a second, such as "360GB". Nothing is fetched or built. Raises
     `UnknownName`, `ConfigError`, `WeightsUnavailable` for a repository that has no card and was not fetched,
-    `UnsupportedArchitecture`, `InvalidModel`.
+    `UnsupportedTarget` where its layers are not computed, `UnsupportedArchitecture`, `InvalidModel`.
     """
     paths = paths or Paths.default()
     planning = Planning.of(
@@ -204,6 +204,7 @@ class Planning:
         if config.weak.engine == SERVED:  # what could be compiled here in the place of what a server holds
             config = config.replace(**{"weak.engine": "auto"})
         config = resolved(config)
+        check_kept_numbers(config)
         room = memory_budget_for(config, paths)
         given = parse_size(bandwidth, key="bandwidth") if bandwidth is not None else None
         if isinstance(given, Share):
@@ -218,13 +219,24 @@ class Planning:
         return cls(config, room, formats, room_bandwidth(room, paths), source, paths.downloads)
 
     def runs(self, card: ModelCard) -> bool:
-        """Whether its layers are computed where it would run. MLC has kernels of its own."""
+        """Whether its layers are computed where it would run."""
+        return self._kernels is None or not architecture(card.architecture).lacking(self._kernels)
+
+    @property
+    def _kernels(self) -> str | None:
+        """Whose kernels compute; None for MLC's own."""
         backend = self.room.place.backend
-        kind = "webgpu" if backend.program else "llvm" if self.room.device == "cpu" else backend.name
-        return backend.mlc or not architecture(card.architecture).lacking(kind)
+        if backend.mlc:
+            return None
+        return "webgpu" if backend.program else "llvm" if self.room.device == "cpu" else backend.name
 
     def report(self, card: ModelCard) -> ModelPlan:
-        """Raises `UnsupportedArchitecture`, `InvalidModel`, `UnknownName`."""
+        """Raises `UnsupportedTarget` where it would not run, `UnsupportedArchitecture`, `InvalidModel`,
+        `UnknownName`."""
+        from edge_router.compile.targets import check_layers
+
+        if self._kernels is not None:
+            check_layers(self._kernels, card.architecture)
         asked = {"sliding_window_size": self.config.weak.sliding_window_size}
         shape = ModelShape.of({**card.config, **asked}, card.name)
         planner = Planner(card.name, shape, self.room.place, self.room.budget)

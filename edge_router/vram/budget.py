@@ -80,6 +80,14 @@ def device_of(config: Config) -> str:
     return "cpu"
 
 
+def check_kept_numbers(config: Config) -> None:
+    """That keys and values can be kept there as `weak.kv_cache` says. Raises `ConfigError`."""
+    asked = config.weak.kv_cache
+    if asked != "auto" and not backend(device_of(config)).rounds:
+        reason = "only tvm on a processor and webgpu keep keys and values otherwise than auto"
+        raise ConfigError("weak.kv_cache", asked, reason, config.origin("weak.kv_cache"))
+
+
 def window_request_of(config: Config, card: ModelCard) -> WindowRequest:
     """What the configuration asks for; the card's windows where it leaves them open."""
     weak, may_round = config.weak, backend(device_of(config)).rounds

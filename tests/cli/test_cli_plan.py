@@ -32,6 +32,20 @@ def bandwidth(monkeypatch):
     monkeypatch.setattr(model_plans, "room_bandwidth", lambda room, paths: 10e9)
 
 
+def test_what_would_be_refused_when_it_is_built_has_no_plan(cli):
+    for words in (
+        ("Qwen3-30B-A3B", "--device", "cuda", "--vram-budget", "80GiB"),
+        ("Qwen3-30B-A3B", "--gpu", "RTX 4090"),
+        (MODEL, "--device", "cuda", "--vram-budget", "4GiB", "--set", "weak.kv_cache=int8"),
+        (MODEL, "--gpu", "RTX 3060", "--set", "weak.kv_cache=float16"),
+        ("--gpu", "RTX 3060", "--set", "weak.kv_cache=int8"),
+    ):
+        done = cli("plan", *words)
+        assert done.code != 0 and done.out == "", words
+        assert "only the processor's" in done.err or "only tvm on a processor" in done.err, words
+    assert cli("plan", MODEL, "--set", "weak.kv_cache=int8").code == 0
+
+
 def test_the_contract(cli):
     done = cli("plan", MODEL, "--vram-budget", "12GiB", "--context-window-size", "1024", "--json")
     plan = json.loads(done.out)
