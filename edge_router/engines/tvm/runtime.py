@@ -32,6 +32,7 @@ _SETTINGS = {"TVM_BIND_THREADS": "0", "TVM_THREAD_POOL_SPIN_COUNT": "1000"}
 _Task = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _NOTHING = _Task(lambda task, environment, data: 0)
 _LOADING = threading.Lock()
+_POOL = threading.local()  # `made`: this thread has run kernels on threads of its own
 _STACK = 16 << 20  # bytes of address space for a thread, generously: systems give 8 MiB or less
 
 
@@ -59,7 +60,12 @@ def use_threads(count: int) -> None:
     except AttributeError:  # Windows writes C++ names otherwise. This holds for the whole process:
         os.environ["TVM_NUM_THREADS"] = str(count)
     with _settings():
-        _reset_threads(library)
+        # A thread without a pool gets one of this size with its first kernel. To ask for a new one would make
+        # it twice and wait for the first one's threads, which look for work a thousand times before they end
+        # and yield each time: 10 s where twelve others wanted two cores, minutes for a process that is nice.
+        if getattr(_POOL, "made", False) or threading.current_thread() is threading.main_thread():
+            _reset_threads(library)
+        _POOL.made = True
         library.TVMBackendParallelLaunch(_NOTHING, None, 0)
 
 
