@@ -104,3 +104,9 @@ def test_what_is_left_of_damaged_ones_is_forgotten_too(cli, store):
     assert cli("ledger", "clear", "-y", "--older-than", "1").code == 0 and len([*store.folder.iterdir()]) == 3
     assert cli("ledger", "clear", "-y").err == "Removed 1 kept conversation and 2 damaged files of them.\n"
     assert list(store.folder.iterdir()) == []
+
+
+def test_a_name_that_is_empty_is_no_name(cli, models):
+    """As a shell's variable that nobody has set leaves it."""
+    done = cli("chat", "--resume", "", "What did I say?")
+    assert done.code != 0 and "no kept conversation is named ''" in done.err and not done.out

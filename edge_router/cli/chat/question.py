@@ -46,7 +46,7 @@ def ask(ctx: Context, asked: ChatQuestion) -> None:
     reasoning = ReasoningOptions(enabled=asked.thinking or None, shown=asked.thinking is not False)
     with Speaker(session, config, yes=asked.yes, fields=fields_of(asked), reasoning=reasoning) as speaker:
         speaker.use(asked.model)
-        if text is not None and not (asked.keep or asked.resume):
+        if text is not None and not asked.keep and asked.resume is None:
             speaker.once(text, asked.system)
         else:
             from edge_router.cli.verbs.chat_loop import converse
