@@ -58,7 +58,7 @@ def _keeper(
     mode, guard = keeps(config), Guard(config.guard)
     if mode == "off":
         return None
-    marks = _MARKS[mode]
+    marks, prompts = _MARKS[mode], engine.prompts  # not the engine, which holds what this is for
 
     def wants(request: ChatRequest) -> bool:
         return not request.private and request.raw_prompt is None and request.keep in marks
@@ -67,7 +67,7 @@ def _keeper(
         """Nothing in which the guard finds something."""
         alone = replace(request, messages=system_messages(request))
         found = guard.inspect(alone, guard.screening()).found
-        return () if found else engine.prompts.beginning(request)
+        return () if found else prompts.beginning(request)
 
     most = parse_size(config.weak.keep_max_size, key="weak.keep_max_size")
     assert isinstance(most, int), "checked with the configuration"

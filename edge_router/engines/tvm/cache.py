@@ -7,6 +7,7 @@ Both are made, used and dropped by one thread. What they raise is TVM's, or `Key
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -144,10 +145,11 @@ class PagedCache:
         self._forgets, self.together = int(kept["window"]) > 0, sizes.together
         self._prefill, self._decode, self._batch_decode = (machine[name] for name in self.functions)
         self._most = self.pages_each(sizes, kept)
-        self._pages = PageTable(self._most * sizes.sequences, self._copy)
         layers, key_value, size = self.shape(kept, heads)
         form = PageForm(str(kept["dtype"]), key_value, size)
         self._memory = aligned(form.shape(layers, self._most * sizes.sequences), np.dtype(form.dtype))
+        # Not a method of this: memory goes with the last that holds it, and waits for no search for circles.
+        self._pages = PageTable(self._most * sizes.sequences, partial(_copy_page, self._memory))
         self._shared = self._from_dlpack(self._memory)
         rows = max(sizes.sequences, sizes.together)
         self._table = aligned((rows, sizes.pages), np.int32)
@@ -313,5 +315,6 @@ class PagedCache:
         states = [] if self.states is None else [self.states.arguments()]
         return function(*given, *(self._from_dlpack(array) for array in more), *states, self._parameters)
 
-    def _copy(self, source: int, target: int) -> None:
-        self._memory[:, target] = self._memory[:, source]
+
+def _copy_page(memory: npt.NDArray[Any], source: int, target: int) -> None:
+    memory[:, target] = memory[:, source]

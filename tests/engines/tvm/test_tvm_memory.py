@@ -302,14 +302,15 @@ from edge_router import Controller
 from edge_router.device.process import resident_bytes
 
 threads, memory = [], []
-for number in range(9):
+for number in range(14):
     with Controller(offline=True, weak__threads=2, weak__context_window_size=512) as controller:
         controller.chat.completions.create(messages="Hi", max_tokens=2)
     tasks = Path("/proc/self/task")
     threads.append(len(os.listdir(tasks)) if tasks.is_dir() else 0)
     memory.append(resident_bytes() >> 20)
 assert max(threads[3:]) <= max(threads[:3]), threads
-assert min(memory[6:]) <= max(memory[:3]) + 10, memory  # a leak of 5 would be 20 by then
+# The C library has an arena for each of the first threads. A leak of 5 would be 20 by then.
+assert min(memory[11:]) <= max(memory[5:8]) + 10, memory
 """
 
 
