@@ -125,7 +125,7 @@ class AsyncAnswer(Generic[T]):
 
     @property
     def truncated(self) -> int:
-        """How many tokens of the conversation were left out."""
+        """How many messages were left out, for the prompt did not fit."""
         return self._answer.truncated
 
     @property
