@@ -234,6 +234,10 @@ class Spending:
     def _prices_of(self, endpoint: str | None) -> Prices:
         return self._prices if endpoint is None else self._by_endpoint.get(endpoint, self._prices)
 
+    def pay(self, usage: Usage) -> None:
+        """An answer that was not begun here, as programs of their own add it. Raises nothing, as `settle`."""
+        self.settle(None, usage)
+
     def observe(self, score: float) -> None:
         """A query of this score is going to be answered."""
         with self._lock:

@@ -113,9 +113,9 @@ def test_a_new_month_begins_with_nothing_spent(paths: Paths) -> None:
 
 def test_what_was_spent_is_known_to_the_next_run_and_to_others_at_once(paths: Paths) -> None:
     one, other = spending(paths.spending), spending(paths.spending)
-    one.settle(None, COIN)
+    one.pay(COIN)
     assert other.spent == 1
-    other.settle(None, COIN)
+    other.pay(COIN)
     one.settle(None, COIN)
     assert one.spent == other.spent == spending(paths.spending).spent == 3
 
